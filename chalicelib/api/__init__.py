@@ -1,0 +1,1 @@
+"""HTTP in, HTTP out: front doors, signatures, dispatch and the response envelope."""

@@ -1,0 +1,509 @@
+"""Every error that the service can answer: one class per wire code.
+
+A message says what to do. It may name parameters and limits, never a value that the caller sent.
+"""
+
+from typing import ClassVar
+
+
+class ApiError(Exception):
+    """An answer with a wire code. The text may be replaced where a better one is known."""
+
+    code: ClassVar[str]
+    message: ClassVar[str]
+
+    def __init__(self, message: str | None = None) -> None:
+        super().__init__(message or self.message)
+
+
+# Common codes of the product document and the gateway
+
+
+class InvalidAuthorization(ApiError):
+    code = "AuthFailure.InvalidAuthorization"
+    message = (
+        "The Authorization header is malformed: send `TC3-HMAC-SHA256 "
+        "Credential=<SecretId>/<date>/<service>/tc3_request, SignedHeaders=<names>, Signature=<hex>`."
+    )
+
+
+class InvalidSecretId(ApiError):
+    code = "AuthFailure.InvalidSecretId"
+    message = "The SecretId is not the id of an API key: ids start with AKID."
+
+
+class MFAFailure(ApiError):
+    code = "AuthFailure.MFAFailure"
+    message = "This call needs a session that was opened with multi-factor authentication."
+
+
+class SecretIdNotFound(ApiError):
+    code = "AuthFailure.SecretIdNotFound"
+    message = "The SecretId is unknown, disabled or deleted: check it for spaces and check the key's status."
+
+
+class SignatureExpire(ApiError):
+    code = "AuthFailure.SignatureExpire"
+    message = "The timestamp is too far from the server's clock: synchronise the client's clock."
+
+
+class SignatureFailure(ApiError):
+    code = "AuthFailure.SignatureFailure"
+    message = "The signature does not match: check the SecretKey and the signed text."
+
+
+class TokenFailure(ApiError):
+    code = "AuthFailure.TokenFailure"
+    message = (
+        "The token is missing, expired or not made for this SecretId: request new temporary credentials."
+    )
+
+
+class UnauthorizedByPolicy(ApiError):
+    code = "AuthFailure.UnauthorizedOperation"
+    message = (
+        "You are not authorized to perform this operation: ask an administrator for a policy that allows it."
+    )
+
+
+class DryRunOperation(ApiError):
+    code = "DryRunOperation"
+    message = "The request would have succeeded; nothing was done because DryRun was set."
+
+
+class FailedOperation(ApiError):
+    code = "FailedOperation"
+    message = "The operation is not possible in the resource's current state."
+
+
+class InternalError(ApiError):
+    code = "InternalError"
+    message = "An internal error has occurred: try again, and report the RequestId if it persists."
+
+
+class InvalidAction(ApiError):
+    code = "InvalidAction"
+    message = "The action does not exist in this version of the service: check X-TC-Action and X-TC-Version."
+
+
+class InvalidParameter(ApiError):
+    code = "InvalidParameter"
+    message = "A parameter has the wrong type or form."
+
+
+class InvalidParameterValue(ApiError):
+    code = "InvalidParameterValue"
+    message = "A parameter has a value outside its limits."
+
+
+class InvalidRequest(ApiError):
+    code = "InvalidRequest"
+    message = "The request is not one that this service understands."
+
+
+class LimitExceeded(ApiError):
+    code = "LimitExceeded"
+    message = "A quota is used up: delete what is not needed or raise the quota."
+
+
+class MissingParameter(ApiError):
+    code = "MissingParameter"
+    message = "A required parameter is missing."
+
+
+class NoSuchVersion(ApiError):
+    code = "NoSuchVersion"
+    message = "The API version does not exist: check X-TC-Version."
+
+
+class RequestLimitExceeded(ApiError):
+    code = "RequestLimitExceeded"
+    message = "Too many requests of this action in one second: slow down and try again."
+
+
+class RequestSizeLimitExceeded(ApiError):
+    code = "RequestSizeLimitExceeded"
+    message = "The request is too large."
+
+
+class ResponseSizeLimitExceeded(ApiError):
+    code = "ResponseSizeLimitExceeded"
+    message = "The answer would be too large: ask for fewer items."
+
+
+class ResourceInUse(ApiError):
+    code = "ResourceInUse"
+    message = "The resource is in use."
+
+
+class ResourceInsufficient(ApiError):
+    code = "ResourceInsufficient"
+    message = "There are not enough resources for this call."
+
+
+class ResourceNotFound(ApiError):
+    code = "ResourceNotFound"
+    message = "The resource does not exist."
+
+
+class ResourceUnavailable(ApiError):
+    code = "ResourceUnavailable"
+    message = "The resource is not available."
+
+
+class UnauthorizedOperation(ApiError):
+    code = "UnauthorizedOperation"
+    message = "The operation is not authorized."
+
+
+class UnknownParameter(ApiError):
+    code = "UnknownParameter"
+    message = "A parameter is not known to this action."
+
+
+class UnsupportedOperation(ApiError):
+    code = "UnsupportedOperation"
+    message = "The operation is not supported."
+
+
+class UnsupportedProtocol(ApiError):
+    code = "UnsupportedProtocol"
+    message = "Send a GET or POST request with a content type that the signature method allows."
+
+
+class UnsupportedRegion(ApiError):
+    code = "UnsupportedRegion"
+    message = "The region is not offered here: call GetRegions for the list."
+
+
+# Secrets Manager
+
+
+class AccessKmsError(ApiError):
+    code = "FailedOperation.AccessKmsError"
+    message = "The KMS key of the secret cannot be used: check that it exists, is enabled and encrypts data."
+
+
+class RotationForbidden(ApiError):
+    code = "FailedOperation.RotationForbidden"
+    message = "This secret cannot be rotated."
+
+
+class OperationDenied(ApiError):
+    code = "OperationDenied"
+    message = "The operation is denied for this kind of secret."
+
+
+class AutoRotatedResource(ApiError):
+    code = "OperationDenied.AutoRotatedResource"
+    message = "The secret is rotated by the service: its versions cannot be written by hand."
+
+
+class SecretExists(ApiError):
+    code = "ResourceInUse.SecretExists"
+    message = (
+        "A secret with this name exists already, possibly pending deletion: choose another name or "
+        "restore it."
+    )
+
+
+class VersionIdExists(ApiError):
+    code = "ResourceInUse.VersionIdExists"
+    message = "This version id exists already: choose another one or use UpdateSecret."
+
+
+class SecretNotExist(ApiError):
+    code = "ResourceNotFound.SecretNotExist"
+    message = "The secret does not exist."
+
+
+class NotPurchased(ApiError):
+    code = "ResourceUnavailable.NotPurchased"
+    message = "The service is not open for this account."
+
+
+class ResourceDisabled(ApiError):
+    code = "ResourceUnavailable.ResourceDisabled"
+    message = "The secret is disabled: enable it first."
+
+
+class ResourcePendingDeleted(ApiError):
+    code = "ResourceUnavailable.ResourcePendingDeleted"
+    message = "The secret is scheduled for deletion: restore and enable it first."
+
+
+class ResourceUninitialized(ApiError):
+    code = "ResourceUnavailable.ResourceUninitialized"
+    message = "The secret is still being created: try again."
+
+
+class TagKeysDuplicated(ApiError):
+    code = "InvalidParameterValue.TagKeysDuplicated"
+    message = "A tag key appears more than once."
+
+
+class TagsNotExisted(ApiError):
+    code = "InvalidParameterValue.TagsNotExisted"
+    message = "A tag does not exist."
+
+
+# Key Management Service
+
+
+class CmkUsedByCloudProduct(ApiError):
+    code = "FailedOperation.CmkUsedByCloudProduct"
+    message = "The key is in use: unbind the cloud resources that use it first."
+
+
+class DecryptError(ApiError):
+    code = "FailedOperation.DecryptError"
+    message = "The ciphertext cannot be decrypted with this key."
+
+
+class EncryptionError(ApiError):
+    code = "FailedOperation.EncryptionError"
+    message = (
+        "The result cannot be encrypted to EncryptionPublicKey: send a PEM public key that fits "
+        "EncryptionAlgorithm."
+    )
+
+
+class RotateTaskRunning(ApiError):
+    code = "FailedOperation.RotateTaskRunning"
+    message = "A rotation of this key is running."
+
+
+class SignError(ApiError):
+    code = "FailedOperation.SignError"
+    message = "The message cannot be signed with this key."
+
+
+class TaggingError(ApiError):
+    code = "FailedOperation.TaggingError"
+    message = "The tags could not be written."
+
+
+class VerifyError(ApiError):
+    code = "FailedOperation.VerifyError"
+    message = "The signature cannot be checked with this key."
+
+
+class DecryptMaterialError(ApiError):
+    code = "InvalidParameter.DecryptMaterialError"
+    message = (
+        "EncryptedKeyMaterial cannot be opened: wrap the right number of bytes with the public key "
+        "and algorithm of GetParametersForImport."
+    )
+
+
+class InvalidPendingWindowInDays(ApiError):
+    code = "InvalidParameter.InvalidPendingWindowInDays"
+    message = "PendingWindowInDays is a whole number from 7 to 30."
+
+
+class AliasAlreadyExists(ApiError):
+    code = "InvalidParameterValue.AliasAlreadyExists"
+    message = "Another key has this alias: choose another one."
+
+
+class DataKeyNameAlreadyExists(ApiError):
+    code = "InvalidParameterValue.DataKeyNameAlreadyExists"
+    message = "Another data key has this name: choose another one."
+
+
+class DuplicatedDataKeyId(ApiError):
+    code = "InvalidParameterValue.DuplicatedDataKeyId"
+    message = "A data key id appears more than once."
+
+
+class DuplicatedKeyId(ApiError):
+    code = "InvalidParameterValue.DuplicatedKeyId"
+    message = "A key id appears more than once."
+
+
+class InvalidAlias(ApiError):
+    code = "InvalidParameterValue.InvalidAlias"
+    message = (
+        "An alias has 1 to 60 letters, digits, `-` and `_`, starts with a letter or digit, and not "
+        "with `kms-`."
+    )
+
+
+class InvalidCiphertext(ApiError):
+    code = "InvalidParameterValue.InvalidCiphertext"
+    message = "The ciphertext cannot be decrypted: check CiphertextBlob and EncryptionContext."
+
+
+class InvalidDataKeyId(ApiError):
+    code = "InvalidParameterValue.InvalidDataKeyId"
+    message = "A data key id is a UUID in lower case."
+
+
+class InvalidDataKeyName(ApiError):
+    code = "InvalidParameterValue.InvalidDataKeyName"
+    message = "The data key name is not valid."
+
+
+class InvalidHsmClusterId(ApiError):
+    code = "InvalidParameterValue.InvalidHsmClusterId"
+    message = "There is no exclusive HSM cluster with this id: leave HsmClusterId out."
+
+
+class InvalidImportKeyMaterial(ApiError):
+    code = "InvalidParameterValue.InvalidImportKeyMaterial"
+    message = "The key material is not valid."
+
+
+class InvalidKeyId(ApiError):
+    code = "InvalidParameterValue.InvalidKeyId"
+    message = "A key id is a UUID in lower case."
+
+
+class InvalidKeyUsage(ApiError):
+    code = "InvalidParameterValue.InvalidKeyUsage"
+    message = "The key usage is not valid: ListAlgorithms answers those on offer."
+
+
+class InvalidPlaintext(ApiError):
+    code = "InvalidParameterValue.InvalidPlaintext"
+    message = "Plaintext is the standard base64 of 1 to 4096 bytes."
+
+
+class InvalidType(ApiError):
+    code = "InvalidParameterValue.InvalidType"
+    message = "Type is 1 (generated by KMS) or 2 (imported by you, symmetric only)."
+
+
+class MaterialNotMatch(ApiError):
+    code = "InvalidParameterValue.MaterialNotMatch"
+    message = "The material differs from the first import: import the same bytes again."
+
+
+class CmkLimitExceeded(ApiError):
+    code = "LimitExceeded.CmkLimitExceeded"
+    message = "The quota of keys in this region is used up."
+
+
+class DataKeyLimitExceeded(ApiError):
+    code = "LimitExceeded.DataKeyLimitExceeded"
+    message = "The quota of data keys in this region is used up."
+
+
+class FingerprintsLimitExceeded(ApiError):
+    code = "LimitExceeded.FingerprintsLimitExceeded"
+    message = "The quota of device fingerprints is used up."
+
+
+class KeyLimitExceeded(ApiError):
+    code = "LimitExceeded.KeyLimitExceeded"
+    message = "The quota of white-box keys is used up."
+
+
+class RotateRateLimited(ApiError):
+    code = "RequestLimitExceeded.RotateRateLimited"
+    message = "The key was rotated by hand within the last 24 hours: try again later."
+
+
+class CloudResourceBindingNotFound(ApiError):
+    code = "ResourceUnavailable.CloudResourceBindingNotFound"
+    message = "The key is not bound to this resource."
+
+
+class CmkArchived(ApiError):
+    code = "ResourceUnavailable.CmkArchived"
+    message = "The key is archived: it decrypts only. Cancel the archive first."
+
+
+class CmkDisabled(ApiError):
+    code = "ResourceUnavailable.CmkDisabled"
+    message = "The key is not enabled: enable it first."
+
+
+class CmkNotFound(ApiError):
+    code = "ResourceUnavailable.CmkNotFound"
+    message = "The key does not exist in this region."
+
+
+class CmkNotPendingDelete(ApiError):
+    code = "ResourceUnavailable.CmkNotPendingDelete"
+    message = "The key is not scheduled for deletion."
+
+
+class CmkShouldBeDisabled(ApiError):
+    code = "ResourceUnavailable.CmkShouldBeDisabled"
+    message = "Disable the key before scheduling its deletion."
+
+
+class CmkStateNotSupport(ApiError):
+    code = "ResourceUnavailable.CmkStateNotSupport"
+    message = "The key's current state does not allow this operation: DescribeKey answers the state."
+
+
+class DataKeyDisabled(ApiError):
+    code = "ResourceUnavailable.DataKeyDisabled"
+    message = "The data key is disabled: enable it first."
+
+
+class DataKeyNotFound(ApiError):
+    code = "ResourceUnavailable.DataKeyNotFound"
+    message = "The data key does not exist in this region."
+
+
+class DataKeyNotPendingDelete(ApiError):
+    code = "ResourceUnavailable.DataKeyNotPendingDelete"
+    message = "The data key is not scheduled for deletion."
+
+
+class DataKeyPendingDelete(ApiError):
+    code = "ResourceUnavailable.DataKeyPendingDelete"
+    message = "The data key is scheduled for deletion."
+
+
+class DataKeyStateNotSupport(ApiError):
+    code = "ResourceUnavailable.DataKeyStateNotSupport"
+    message = "The data key's current state does not allow this operation."
+
+
+class KeyPendingDelete(ApiError):
+    code = "ResourceUnavailable.KeyPendingDelete"
+    message = "The key is scheduled for deletion: cancel that first."
+
+
+class TokenExpired(ApiError):
+    code = "ResourceUnavailable.TokenExpired"
+    message = "The import token has expired or was used: call GetParametersForImport again."
+
+
+class ExternalCmkCanNotRotate(ApiError):
+    code = "UnsupportedOperation.ExternalCmkCanNotRotate"
+    message = "A key with imported material cannot be rotated."
+
+
+class NotExternalCmk(ApiError):
+    code = "UnsupportedOperation.NotExternalCmk"
+    message = "Only a key of origin EXTERNAL takes imported material."
+
+
+class NotRoleOperation(ApiError):
+    code = "UnsupportedOperation.NotRoleOperation"
+    message = "Member accounts are not supported: leave MemberAccount out."
+
+
+class NotUserCreatedCmk(ApiError):
+    code = "UnsupportedOperation.NotUserCreatedCmk"
+    message = "A key managed by a product cannot be disabled, archived or deleted."
+
+
+class RotateNotSupported(ApiError):
+    code = "UnsupportedOperation.RotateNotSupported"
+    message = "The key cannot be rotated: it must be enabled, symmetric and have rotation switched on."
+
+
+class ServiceTemporaryUnavailable(ApiError):
+    code = "UnsupportedOperation.ServiceTemporaryUnavailable"
+    message = "The service is not available for the moment: try again."
+
+
+class UnsupportedKeyUsageInCurrentRegion(ApiError):
+    code = "UnsupportedOperation.UnsupportedKeyUsageInCurrentRegion"
+    message = "This region does not offer the key usage: ListAlgorithms answers those on offer."

@@ -1,0 +1,1 @@
+"""Where master keys live: the port and its adapters."""

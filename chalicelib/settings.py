@@ -1,0 +1,147 @@
+"""Settings: the only reader of the environment. docs/settings.md lists every variable."""
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Self
+
+_DEFAULT_REGIONS = "ap-guangzhou:sm,ap-beijing:sm,ap-singapore:fips"
+_STANDARDS = ("sm", "fips")
+
+
+class SettingError(Exception):
+    """A variable has a value that the service cannot work with."""
+
+
+@dataclass(frozen=True, slots=True)
+class Bootstrap:
+    """The account that the first start creates; empty parts are made up."""
+
+    uin: str = ""
+    secret_id: str = ""
+    secret_key: str = field(default="", repr=False)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """What an operator decides."""
+
+    stage: str = "local"
+    home: Path = Path(".keystead")
+    regions: Mapping[str, str] = field(default_factory=lambda: _regions(_DEFAULT_REGIONS))
+    """Region name -> standard: `sm` (SM4) or `fips` (AES-256)."""
+    hosts: tuple[str, ...] = ()
+    """Public host names that a client may have signed although a proxy changed the Host header."""
+    table: str = "sqlite"
+    table_names: Mapping[str, str] = field(default_factory=dict)
+    """DynamoDB table names: `identity`, `data`, `audit`."""
+    table_endpoint: str = ""
+    hsm: str = "software"
+    software_hsm_in_production: bool = False
+    seal_passphrase: str = field(default="", repr=False)
+    """What the software keystore's domain keys are sealed under; empty: a generated file in `home`."""
+    throttle: bool = True
+    rates: Mapping[str, float] = field(default_factory=dict)
+    """`service.Action` -> requests a second and account, in place of the defaults."""
+    secret_value_max_bytes: int = 4096
+    strict_private_edition: bool = False
+    """CreateSecret demands VersionId, as the private edition's document does."""
+    accept_unsigned_payload: bool = False
+    require_signed_action: bool = False
+    """Refuse TC3 requests that do not sign X-TC-Action, X-TC-Version and X-TC-Region."""
+    credential_cache_seconds: int = 10
+    audit_days: int = 30
+    bootstrap: Bootstrap = field(default_factory=Bootstrap)
+
+    @classmethod
+    def from_environment(cls, env: Mapping[str, str] = os.environ) -> Self:
+        """Read every `KEYSTEAD_*` variable; raise SettingError for an unknown or impossible one."""
+        reader = _Reader(env)
+        settings = cls(
+            stage=reader.text("STAGE", "local"),
+            home=Path(reader.text("HOME", ".keystead")),
+            regions=_regions(reader.text("REGIONS", _DEFAULT_REGIONS)),
+            hosts=tuple(h.strip() for h in reader.text("HOSTS", "").split(",") if h.strip()),
+            table=reader.choice("TABLE", ("sqlite", "dynamodb")),
+            table_names={
+                "identity": reader.text("TABLE_IDENTITY", "keystead-identity"),
+                "data": reader.text("TABLE_DATA", "keystead-data"),
+                "audit": reader.text("TABLE_AUDIT", "keystead-audit"),
+            },
+            table_endpoint=reader.text("TABLE_ENDPOINT", ""),
+            hsm=reader.choice("HSM", ("software",)),
+            software_hsm_in_production=reader.flag("SOFTWARE_HSM_IN_PRODUCTION", default=False),
+            seal_passphrase=reader.text("SEAL_PASSPHRASE", ""),
+            throttle=reader.flag("THROTTLE", default=True),
+            rates=_rates(reader.text("RATES", "")),
+            secret_value_max_bytes=reader.integer("SECRET_VALUE_MAX_BYTES", 4096, 1, 32768),
+            strict_private_edition=reader.flag("STRICT_PRIVATE_EDITION", default=False),
+            accept_unsigned_payload=reader.flag("ACCEPT_UNSIGNED_PAYLOAD", default=False),
+            require_signed_action=reader.flag("REQUIRE_SIGNED_ACTION", default=False),
+            credential_cache_seconds=reader.integer("CREDENTIAL_CACHE_SECONDS", 10, 0, 300),
+            audit_days=reader.integer("AUDIT_DAYS", 30, 1, 365),
+            bootstrap=Bootstrap(
+                uin=reader.text("BOOTSTRAP_UIN", ""),
+                secret_id=reader.text("BOOTSTRAP_SECRET_ID", ""),
+                secret_key=reader.text("BOOTSTRAP_SECRET_KEY", ""),
+            ),
+        )
+        reader.refuse_leftovers()
+        return settings
+
+
+class _Reader:
+    """Reads `KEYSTEAD_*` and remembers what was asked for, so that a misspelt name is an error."""
+
+    def __init__(self, env: Mapping[str, str]) -> None:
+        self._left = {k.removeprefix("KEYSTEAD_"): v for k, v in env.items() if k.startswith("KEYSTEAD_")}
+
+    def text(self, name: str, default: str) -> str:
+        return self._left.pop(name, default)
+
+    def choice(self, name: str, options: tuple[str, ...]) -> str:
+        value = self.text(name, options[0])
+        if value not in options:
+            raise SettingError(f"KEYSTEAD_{name} is one of: {', '.join(options)}")
+        return value
+
+    def flag(self, name: str, *, default: bool) -> bool:
+        value = self.text(name, "on" if default else "off").lower()
+        if value not in ("on", "off"):
+            raise SettingError(f"KEYSTEAD_{name} is on or off")
+        return value == "on"
+
+    def integer(self, name: str, default: int, low: int, high: int) -> int:
+        value = self.text(name, str(default))
+        if not (value.isascii() and value.isdigit() and low <= int(value) <= high):
+            raise SettingError(f"KEYSTEAD_{name} is a whole number from {low} to {high}")
+        return int(value)
+
+    def refuse_leftovers(self) -> None:
+        if self._left:
+            names = ", ".join(f"KEYSTEAD_{name}" for name in sorted(self._left))
+            raise SettingError(f"unknown settings: {names}; docs/settings.md lists those that exist")
+
+
+def _regions(text: str) -> dict[str, str]:
+    regions = {}
+    for part in text.split(","):
+        name, _, standard = part.strip().partition(":")
+        if not name or standard not in _STANDARDS or name in regions:
+            raise SettingError("KEYSTEAD_REGIONS is a list such as ap-guangzhou:sm,ap-singapore:fips")
+        regions[name] = standard
+    return regions
+
+
+def _rates(text: str) -> dict[str, float]:
+    rates = {}
+    for part in filter(None, (p.strip() for p in text.split(","))):
+        name, _, rate = part.partition("=")
+        try:
+            rates[name] = float(rate)
+        except ValueError:
+            raise SettingError("KEYSTEAD_RATES is a list such as ssm.CreateSecret=200,kms.Encrypt=500") from None
+        if not 0 < rates[name] < float("inf"):
+            raise SettingError("every rate in KEYSTEAD_RATES is above 0")
+    return rates
