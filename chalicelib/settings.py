@@ -31,12 +31,16 @@ class Settings:
     home: Path = Path(".keystead")
     regions: Mapping[str, str] = field(default_factory=lambda: _regions(_DEFAULT_REGIONS))
     """Region name -> standard: `sm` (SM4) or `fips` (AES-256)."""
+    port: int = 8000
+    """Where `chalice local` listens."""
     hosts: tuple[str, ...] = ()
     """Public host names that a client may have signed although a proxy changed the Host header."""
     table: str = "sqlite"
     table_names: Mapping[str, str] = field(default_factory=dict)
     """DynamoDB table names: `identity`, `data`, `audit`."""
     table_endpoint: str = ""
+    """Another address for DynamoDB: an emulator, a VPC endpoint."""
+    aws_region: str = "us-east-1"
     hsm: str = "software"
     software_hsm_in_production: bool = False
     seal_passphrase: str = field(default="", repr=False)
@@ -62,6 +66,7 @@ class Settings:
             stage=reader.text("STAGE", "local"),
             home=Path(reader.text("HOME", ".keystead")),
             regions=_regions(reader.text("REGIONS", _DEFAULT_REGIONS)),
+            port=int(env.get("PORT", "8000")),
             hosts=tuple(h.strip() for h in reader.text("HOSTS", "").split(",") if h.strip()),
             table=reader.choice("TABLE", ("sqlite", "dynamodb")),
             table_names={
@@ -70,6 +75,7 @@ class Settings:
                 "audit": reader.text("TABLE_AUDIT", "keystead-audit"),
             },
             table_endpoint=reader.text("TABLE_ENDPOINT", ""),
+            aws_region=reader.text("AWS_REGION", env.get("AWS_REGION", "us-east-1")),
             hsm=reader.choice("HSM", ("software",)),
             software_hsm_in_production=reader.flag("SOFTWARE_HSM_IN_PRODUCTION", default=False),
             seal_passphrase=reader.text("SEAL_PASSPHRASE", ""),
@@ -141,7 +147,9 @@ def _rates(text: str) -> dict[str, float]:
         try:
             rates[name] = float(rate)
         except ValueError:
-            raise SettingError("KEYSTEAD_RATES is a list such as ssm.CreateSecret=200,kms.Encrypt=500") from None
+            raise SettingError(
+                "KEYSTEAD_RATES is a list such as ssm.CreateSecret=200,kms.Encrypt=500"
+            ) from None
         if not 0 < rates[name] < float("inf"):
             raise SettingError("every rate in KEYSTEAD_RATES is above 0")
     return rates

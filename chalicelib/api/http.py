@@ -2,6 +2,9 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Protocol
+
+from chalicelib.errors import ApiError
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,3 +32,15 @@ class Reply:
     body: bytes = field(repr=False)
     status: int = 200
     headers: tuple[tuple[str, str], ...] = (("Content-Type", "application/json"),)
+
+
+class Gateway(Protocol):
+    """What every front door hands its requests to. Neither call raises."""
+
+    def __call__(self, request: Request, /) -> Reply:
+        """Answer a request."""
+        ...
+
+    def refuse(self, error: ApiError, /) -> Reply:
+        """Answer for what the front door could not make a request of."""
+        ...

@@ -16,8 +16,12 @@ MAX_WRITE: Final = 4_000_000
 MAX_PK: Final = 2048
 MAX_SK: Final = 1024
 MAX_LIMIT: Final = 1000
+MAX_KIND: Final = 255
+MAX_VALUE: Final = 2048
+MAX_NUMBER: Final = 2**53
+MAX_TIME: Final = 10**12 - 1
 INDEXES: Final = ("user", "resource", "action", "error")
-"""The sparse indexes. Within one index value, rows are ordered by their `sk`."""
+"""The sparse indexes. Within one index value, rows are ordered by their `sk`; paging needs `sk` to be unique there."""
 
 DUE_SHARDS: Final = 8
 
@@ -85,7 +89,8 @@ class Check:
 class Add:
     """Add `n` to the row's `number`, creating the row at 0; Conflict unless `at_least <= result <= at_most`.
 
-    Keeps body, due, index and `expires_at` of an existing row and raises its version by one.
+    Keeps body, due, index and `expires_at` of an existing row and raises its version by one. A number always stays
+    within plus or minus MAX_NUMBER.
     """
 
     pk: str
@@ -174,9 +179,34 @@ def due_position(row: Row) -> str:
     return f"{row.due.at:012d}#{digest}"
 
 
+def due_ceiling(upto: int) -> str:
+    """A text above every position due by `upto`, and below all later ones."""
+    return f"{min(upto, MAX_TIME):012d}~" if upto >= 0 else ""
+
+
 def key_of(op: Op) -> tuple[str, str]:
     """The key that an op touches."""
     return (op.row.pk, op.row.sk) if isinstance(op, Put) else (op.pk, op.sk)
+
+
+def add_bounds(op: Add) -> tuple[int, int]:
+    """The least and the greatest number that the row may have after `op`."""
+    low = -MAX_NUMBER if op.at_least is None else max(op.at_least, -MAX_NUMBER)
+    high = MAX_NUMBER if op.at_most is None else min(op.at_most, MAX_NUMBER)
+    return low, high
+
+
+def span(prefix: str, after: str | None, before: str | None) -> tuple[str, str | None]:
+    """The range of `sk` that a query means: from the first value, included, up to the second, excluded."""
+    low, high = prefix, before
+    if after is not None:
+        low = max(low, after + "\x00")
+    stem = prefix.rstrip("\U0010ffff")
+    if stem:
+        last = ord(stem[-1]) + 1
+        ceiling = stem[:-1] + chr(0xE000 if last == 0xD800 else last)  # UTF-8 has no surrogates
+        high = ceiling if high is None else min(high, ceiling)
+    return low, high
 
 
 def validate_write(ops: Sequence[Op]) -> None:
@@ -185,22 +215,73 @@ def validate_write(ops: Sequence[Op]) -> None:
     if not 1 <= len(ops) <= MAX_OPS or len(set(keys)) != len(keys):
         msg = f"a write takes 1 to {MAX_OPS} operations on distinct rows"
         raise Refused(msg)
-    for pk, sk in keys:
-        validate_key(pk, sk)
     total = 0
-    for op in ops:
+    for op, (pk, sk) in zip(ops, keys, strict=True):
+        total += validate_key(pk, sk)
         if isinstance(op, Put):
-            if len(op.row.body) > MAX_BODY or not set(op.row.index) <= set(INDEXES):
-                msg = f"a row's body has at most {MAX_BODY} bytes, and its indexes are {INDEXES}"
-                raise Refused(msg)
-            total += len(op.row.body) + 512
+            total += _validate_row(op.row)
+        elif isinstance(op, Add) and not -MAX_NUMBER <= op.n <= MAX_NUMBER:
+            msg = f"an Add's n is within plus or minus {MAX_NUMBER}"
+            raise Refused(msg)
     if total > MAX_WRITE:
         msg = f"a write has at most {MAX_WRITE} bytes"
         raise Refused(msg)
 
 
-def validate_key(pk: str, sk: str) -> None:
-    """Raise Refused unless the key can be stored."""
-    if not pk or not sk or len(pk.encode()) > MAX_PK or len(sk.encode()) > MAX_SK:
-        msg = f"pk has 1 to {MAX_PK} bytes, sk 1 to {MAX_SK}"
+def _validate_row(row: Row) -> int:
+    """Raise Refused unless the row can be stored; about how many bytes it takes beside its key."""
+    if len(row.body) > MAX_BODY or not set(row.index) <= set(INDEXES):
+        msg = f"a row's body has at most {MAX_BODY} bytes, and its indexes are {INDEXES}"
         raise Refused(msg)
+    times = [at for at in (row.expires_at, row.due and row.due.at) if at is not None]
+    if not all(0 <= at <= MAX_TIME for at in times):
+        msg = f"a row's times are 0 to {MAX_TIME}"
+        raise Refused(msg)
+    if row.due is not None:
+        validate_text("due.kind", row.due.kind, MAX_KIND)
+    values = sum(validate_text("an index value", value, MAX_VALUE) for value in row.index.values())
+    return len(row.body) + values + 512
+
+
+def validate_key(pk: str, sk: str) -> int:
+    """Raise Refused unless the key can be stored; its length in bytes."""
+    return validate_text("pk", pk, MAX_PK) + validate_text("sk", sk, MAX_SK)
+
+
+def validate_keys(keys: Sequence[tuple[str, str]]) -> None:
+    """Raise Refused unless `batch_get` takes these keys."""
+    if not 1 <= len(keys) <= MAX_OPS or len(set(keys)) != len(keys):
+        msg = f"a batch_get takes 1 to {MAX_OPS} distinct keys"
+        raise Refused(msg)
+    for pk, sk in keys:
+        validate_key(pk, sk)
+
+
+def validate_range(limit: int, *bounds: str | None) -> None:
+    """Raise Refused unless a read of many rows can have this limit and these bounds on `sk`."""
+    if not 1 <= limit <= MAX_LIMIT:
+        msg = f"limit is 1 to {MAX_LIMIT}"
+        raise Refused(msg)
+    for bound in bounds:
+        if bound:
+            validate_text("a bound", bound, MAX_SK)
+
+
+def validate_index(index: str, value: str) -> None:
+    """Raise Refused unless `by_index` can look this up."""
+    if index not in INDEXES:
+        msg = f"the indexes are {INDEXES}"
+        raise Refused(msg)
+    validate_text("an index value", value, MAX_VALUE)
+
+
+def validate_text(what: str, text: str, most: int) -> int:
+    """Raise Refused unless `text` has 1 to `most` bytes of UTF-8; how many it has."""
+    try:
+        size = len(text.encode())
+    except UnicodeEncodeError:
+        size = 0
+    if not 1 <= size <= most:
+        msg = f"{what} has 1 to {most} bytes of UTF-8"
+        raise Refused(msg) from None
+    return size

@@ -1,0 +1,42 @@
+"""Chalice wiring: the front doors and the schedules, and nothing else."""
+
+import os
+from typing import Any
+
+from chalice import Chalice, Rate, Response
+from chalice.app import CloudWatchEvent
+
+from chalicelib.api import function_url, rest
+from chalicelib.jobs import schedule
+from chalicelib.wiring import gateway, service
+
+app = Chalice(app_name="keystead")
+# The front doors decide what a body is.
+app.api.binary_types = []
+
+
+@app.lambda_function(name="api")
+def api(event: dict[str, Any], _context: object) -> dict[str, Any]:
+    """The function URL (payload 2.0)."""
+    return function_url.handle(event, gateway())
+
+
+# A stage that is reached by function URL packages no REST API.
+if os.environ.get("KEYSTEAD_STAGE", "local") == "local":
+    if "AWS_CHALICE_CLI_MODE" in os.environ:
+        from chalicelib import local
+
+        local.start()
+
+    @app.route("/", methods=["GET", "POST", "PUT", "DELETE", "PATCH", "HEAD", "OPTIONS"], content_types=[])
+    def root() -> Response:
+        """`chalice local` and API Gateway v1."""
+        request = app.current_request
+        reply = rest.handle(request.to_original_event() if request else {}, gateway())
+        return Response(reply.body.decode(), status_code=reply.status, headers=dict(reply.headers))
+
+
+@app.schedule(Rate(schedule.EVERY_MINUTES["delete_expired_secrets"], unit=Rate.MINUTES))
+def delete_expired_secrets(_event: CloudWatchEvent) -> None:
+    """Remove secrets whose deletion date has passed."""
+    schedule.run(service(), "delete_expired_secrets")

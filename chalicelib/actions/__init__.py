@@ -1,0 +1,1 @@
+"""One file per action; the folder is the registry."""

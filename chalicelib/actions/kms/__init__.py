@@ -1,0 +1,1 @@
+"""Key Management Service, version 2019-01-18."""

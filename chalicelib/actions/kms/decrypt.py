@@ -1,0 +1,23 @@
+"""Decrypt a CiphertextBlob; it names its key itself."""
+
+import base64
+from typing import Any
+
+from chalicelib.actions.parameters import EncryptionContext
+from chalicelib.context import Context
+from chalicelib.errors import UnsupportedOperation
+
+
+def decrypt(
+    ctx: Context,
+    *,
+    ciphertext_blob: str,
+    encryption_context: EncryptionContext = "",
+    encryption_public_key: str = "",
+    encryption_algorithm: str = "",
+) -> dict[str, Any]:
+    del encryption_algorithm  # has a meaning with EncryptionPublicKey only
+    if encryption_public_key:
+        raise UnsupportedOperation("EncryptionPublicKey is not supported yet: leave it out.")
+    key, plaintext = ctx.keys.decrypt(ciphertext_blob, encryption_context)
+    return {"KeyId": key.id, "Plaintext": base64.b64encode(plaintext).decode()}

@@ -1,0 +1,25 @@
+"""Whether KMS is open for the account: always, and with every feature."""
+
+from typing import Any
+
+from chalicelib.context import Context
+from chalicelib.model.key import MAX_KEYS, USER, KeyState
+
+
+def get_service_status(ctx: Context) -> dict[str, Any]:
+    ctx.authorise()
+    used = sum(k.owner == USER and k.state is not KeyState.PENDING_DELETE for k in ctx.keys.list_all())
+    # The Encryption SDK refuses to start unless the service is enabled and of the flagship edition (UserLevel 1).
+    return {
+        "ServiceEnabled": True,
+        "InvalidType": 1,
+        "UserLevel": 1,
+        "ProExpireTime": 0,
+        "ProRenewFlag": 0,
+        "ProResourceId": "",
+        "ExclusiveVSMEnabled": False,
+        "ExclusiveHSMEnabled": False,
+        "SubscriptionInfo": "",
+        "CmkUserCount": used,
+        "CmkLimit": MAX_KEYS,
+    }

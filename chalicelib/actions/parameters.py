@@ -1,0 +1,115 @@
+"""Parameter types that several actions share, with the limits of the API."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Annotated, Final
+
+from chalicelib.errors import (
+    InvalidAlias,
+    InvalidHsmClusterId,
+    InvalidKeyId,
+    InvalidParameter,
+    InvalidPlaintext,
+    NotRoleOperation,
+    TagKeysDuplicated,
+)
+from chalicelib.params import RECORDED, Base64, Between, Characters, Items, Matches, Utf8
+
+KeyId = Annotated[
+    str,
+    Matches(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", "is a UUID in lower case", InvalidKeyId),
+    RECORDED,
+]
+Alias = Annotated[
+    str,
+    Matches(
+        r"(?!kms-)[A-Za-z0-9][A-Za-z0-9_-]{0,59}",
+        "has 1 to 60 letters, digits, - and _, starts with a letter or digit, and not with kms-",
+        InvalidAlias,
+    ),
+    RECORDED,
+]
+KeyDescription = Annotated[str, Utf8(1024, error=InvalidParameter)]
+EncryptionContext = Annotated[str, Characters(1024, error=InvalidParameter)]
+Plaintext = Annotated[bytes, Base64(4096, error=InvalidPlaintext)]
+PageLimit = Annotated[int, Between(1, 200, InvalidParameter), RECORDED]
+HsmClusterId = Annotated[str, RECORDED]
+SecretName = Annotated[
+    str,
+    Matches(
+        r"[A-Za-z0-9][A-Za-z0-9_-]{0,127}",
+        "has 1 to 128 letters, digits, - and _, and starts with a letter or digit",
+    ),
+    RECORDED,
+]
+VersionId = Annotated[
+    str,
+    Matches(
+        r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}",
+        "has 1 to 64 letters, digits, -, _ and ., and starts with a letter or digit",
+    ),
+    RECORDED,
+]
+SecretDescription = Annotated[str, Utf8(2048)]
+SecretBinary = Annotated[bytes, Base64(32768, 0)]
+SecretString = Annotated[str, Utf8(32768)]
+Flag = Annotated[bool, RECORDED]
+Unsigned = Annotated[int, Between(0, 2**63 - 1), RECORDED]
+
+MAX_TAGS: Final = 50
+
+
+@dataclass(frozen=True, slots=True)
+class Tag:
+    """A tag of a resource: a key of 1 to 127 characters, a value of up to 255."""
+
+    tag_key: Annotated[str, Characters(127, 1), RECORDED]
+    tag_value: Annotated[str, Characters(255), RECORDED]
+
+
+@dataclass(frozen=True, slots=True)
+class TagFilter:
+    """Resources that carry `tag_key` with one of the values; no values: any value."""
+
+    tag_key: Annotated[str, Characters(127, 1), RECORDED]
+    tag_value: Annotated[list[Annotated[str, Characters(255)]], Items(10), RECORDED] = field(
+        default_factory=list
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class MemberAccount:
+    """Another account of an organisation; Keystead has no organisations."""
+
+    member_app_id: Unsigned = 0
+    member_uin: Unsigned = 0
+
+
+Tags = Annotated[list[Tag], Items(MAX_TAGS), RECORDED]
+TagFilters = Annotated[list[TagFilter], Items(10), RECORDED]
+
+
+def tag_map(tags: Iterable[Tag]) -> dict[str, str]:
+    """Tags as a map; raises TagKeysDuplicated."""
+    tags = list(tags)
+    found = {t.tag_key: t.tag_value for t in tags}
+    if len(found) != len(tags):
+        raise TagKeysDuplicated
+    return found
+
+
+def carries(tags: Mapping[str, str], filters: Iterable[TagFilter]) -> bool:
+    """Whether a resource with `tags` passes: filters are ANDed, the values of one filter ORed."""
+    return all(f.tag_key in tags and (not f.tag_value or tags[f.tag_key] in f.tag_value) for f in filters)
+
+
+def refuse_member_account(member_account: MemberAccount | None) -> None:
+    """Keystead has no organisations: a call on another account's keys is refused, not ignored."""
+    if member_account is not None:
+        raise NotRoleOperation
+
+
+def check_hsm_cluster(hsm_cluster_id: str) -> None:
+    """There is the shared cluster only, called `default` or nothing."""
+    if hsm_cluster_id not in ("", "default"):
+        raise InvalidHsmClusterId

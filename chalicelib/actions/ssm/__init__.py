@@ -1,0 +1,1 @@
+"""Secrets Manager, version 2019-09-23."""

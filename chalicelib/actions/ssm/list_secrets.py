@@ -1,0 +1,54 @@
+"""The account's secrets in the region, filtered and in pages."""
+
+from typing import Annotated, Any, Final
+
+from chalicelib.actions.parameters import TagFilters, Unsigned, carries
+from chalicelib.context import Context
+from chalicelib.model.secret import SecretState
+from chalicelib.params import RECORDED, Between, Characters, OneOf, Wire
+
+DEFAULT_LIMIT: Final = 20
+_STATES: Final = (None, SecretState.ENABLED, SecretState.DISABLED, SecretState.PENDING_DELETE)
+
+
+def list_secrets(
+    ctx: Context,
+    *,
+    offset: Unsigned = 0,
+    limit: Annotated[int, Between(0, 1000), RECORDED] = 0,
+    order_type: Annotated[int, OneOf((0, 1)), RECORDED] = 0,
+    state: Annotated[int, Between(0, 5), RECORDED] = 0,
+    search_secret_name: Annotated[str, Characters(128), RECORDED] = "",
+    tag_filters: TagFilters | None = None,
+    secret_type: Annotated[int, Between(0, 4), RECORDED] = 0,
+    product_name: str = "",
+    encrypt_type: Annotated[int, OneOf((0, 1)), RECORDED] = 0,
+    instance_id: Annotated[str, Wire("InstanceID")] = "",
+) -> dict[str, Any]:
+    ctx.authorise()
+    if secret_type or encrypt_type or product_name or instance_id or state >= len(_STATES):
+        return {"TotalCount": 0, "SecretMetadatas": []}  # product secrets and their states: there are none
+    found = [
+        s
+        for s in ctx.secrets.list_all()
+        if search_secret_name in s.name
+        and _STATES[state] in (None, s.state)
+        and carries(s.tags, tag_filters or ())
+    ]
+    if order_type == 0:
+        found.reverse()
+    # Terraform searches for a name and takes the first match: the exact one has to lead.
+    found.sort(key=lambda s: s.name != search_secret_name)
+    page = found[offset : offset + (limit or DEFAULT_LIMIT)]
+    return {
+        "TotalCount": len(found),
+        "SecretMetadatas": [
+            {
+                **s.metadata(),
+                "KmsKeyType": "DEFAULT" if s.default_key else "CUSTOMER",
+                "RotationStatus": 0,
+                "NextRotationTime": 0,
+            }
+            for s in page
+        ],
+    }

@@ -1,0 +1,59 @@
+"""CiphertextBlob, what KMS clients keep: canonical base64 of these bytes (docs/formats.md, KS-FMT-6).
+
+version = 1 (1 byte) | key id (16) | backing key version (4) | message (KS-FMT-4)
+"""
+
+import base64
+import uuid
+from dataclasses import dataclass
+from typing import Final
+
+from chalicelib.formats.canonical import associated_data
+from chalicelib.hsm.port import Damaged
+
+VERSION: Final = b"\x01"
+MAX_CHARACTERS: Final = 8192
+"""Of a blob: a plaintext of 4096 bytes makes 5544."""
+_HEADER: Final = 21
+
+
+@dataclass(frozen=True, slots=True)
+class CiphertextBlob:
+    """What a blob says; nothing in it is authenticated until the HSM has opened the message."""
+
+    key_id: str
+    backing_version: int
+    message: bytes
+
+
+def encode(key_id: str, backing_version: int, message: bytes) -> str:
+    """The blob. Raises ValueError unless `key_id` is a UUID in lower case, OverflowError past 32 bits of version."""
+    key_uuid = uuid.UUID(key_id)
+    if str(key_uuid) != key_id:
+        raise ValueError("a key id is a UUID in lower case")
+    return base64.b64encode(VERSION + key_uuid.bytes + backing_version.to_bytes(4) + message).decode()
+
+
+def decode(text: str) -> CiphertextBlob:
+    """The parts of a blob; Damaged for whatever `encode` cannot have made."""
+    if len(text) > MAX_CHARACTERS:
+        raise Damaged
+    try:
+        blob = base64.b64decode(text, validate=True)
+    except ValueError:
+        raise Damaged from None
+    if blob[:1] != VERSION or len(blob) <= _HEADER or base64.b64encode(blob).decode() != text:
+        raise Damaged
+    return CiphertextBlob(
+        key_id=str(uuid.UUID(bytes=blob[1:17])),
+        backing_version=int.from_bytes(blob[17:_HEADER]),
+        message=blob[_HEADER:],
+    )
+
+
+def associated_data_for(key_id: str, backing_version: int, context: bytes) -> bytes:
+    """What the message of a blob authenticates; `context` is the canonical encryption context.
+
+    Account and region are authenticated by the key token's binding.
+    """
+    return associated_data("ciphertext-blob", VERSION, key_id, backing_version, context)

@@ -1,0 +1,82 @@
+"""What `Hsm.encrypt` returns: authenticated encryption under a key derived for the message (docs/formats.md, KS-FMT-4).
+
+    suite (1 byte) | nonce (24) | ciphertext | tag (16)
+
+Suite 1 is XAES-256-GCM (https://c2sp.org/XAES-256-GCM), suite 2 the same construction over SM4. The nonce is random: its
+first half selects the derived key, its second half is the iv, and 192 bits do not repeat. So the number of messages under
+one key is not limited by GCM's 2**32.
+"""
+
+import secrets
+import threading
+from collections.abc import Callable
+from typing import Final
+
+from cryptography.hazmat.primitives.ciphers import Cipher
+from cryptography.hazmat.primitives.ciphers.algorithms import AES256, SM4
+from cryptography.hazmat.primitives.ciphers.modes import ECB
+
+from chalicelib.formats import aead
+from chalicelib.hsm.port import Damaged, KeyKind
+
+SUITES: Final = {KeyKind.AES_256: b"\x01", KeyKind.SM4: b"\x02"}
+NONCE_BYTES: Final = 24
+BLOCK_BYTES: Final = 16
+_CIPHERS: Final = {KeyKind.AES_256: AES256, KeyKind.SM4: SM4}
+_LABEL: Final = 0x58
+"""`X`, the Label of the key derivation."""
+
+
+class Derivation:
+    """Which blocks, encrypted under a key, make the derived key of a nonce.
+
+    The derived key is the key's block cipher in ECB mode over `blocks(nonce)`: two blocks for AES-256, one for SM4. As
+    a whole this is the counter-mode KDF of NIST SP 800-108r1, 4.1, with CMAC (SP 800-38B), a 16-bit counter, the label
+    `X`, the context `nonce[:12]` and no length field. A token needs AES alone for it: CKM_AES_ECB once for the constructor
+    and CKM_AES_ECB_ENCRYPT_DATA for each message.
+    """
+
+    def __init__(self, kind: KeyKind, encrypted_zeros: bytes) -> None:
+        """`encrypted_zeros` is the zero block encrypted under the key."""
+        zeros = int.from_bytes(encrypted_zeros)
+        subkey = (zeros << 1 ^ (zeros >> 127) * 0x87) & (2**128 - 1)  # SP 800-38B, 6.1: K1
+        count = aead.KEY_BYTES[kind] // BLOCK_BYTES
+        self._masks = [subkey ^ (counter << 16 | _LABEL << 8) << 96 for counter in range(1, count + 1)]
+
+    def blocks(self, nonce: bytes) -> bytes:
+        """What to encrypt, 16 or 32 bytes."""
+        context = int.from_bytes(nonce[:12])
+        return b"".join([(mask ^ context).to_bytes(BLOCK_BYTES) for mask in self._masks])
+
+
+class MessageKey:
+    """A key in process memory that seals any number of messages, in any number of threads."""
+
+    def __init__(self, kind: KeyKind, key: bytes) -> None:
+        if len(key) != aead.KEY_BYTES[kind]:
+            raise ValueError("the key has the wrong length")
+        self._kind = kind
+        # Only the expanded key is kept: OpenSSL erases it when this object goes. ECB is the bare block cipher here.
+        self._block_cipher = Cipher(_CIPHERS[kind](key), ECB()).encryptor()  # noqa: S305 - see Derivation
+        self._lock = threading.Lock()  # the cipher object refuses to be used by two threads at once
+        self._derivation = Derivation(kind, self._block_cipher.update(bytes(BLOCK_BYTES)))
+
+    def seal(
+        self, plaintext: bytes, associated_data: bytes, random: Callable[[int], bytes] = secrets.token_bytes
+    ) -> bytes:
+        """A message; 41 bytes longer than the plaintext."""
+        nonce = random(NONCE_BYTES)
+        sealed = aead.seal(self._kind, self._derive(nonce), nonce[12:], plaintext, associated_data)
+        return SUITES[self._kind] + nonce + sealed
+
+    def open_sealed(self, message: bytes, associated_data: bytes) -> bytes:
+        """The plaintext; Damaged for whatever is not a message made with this key and associated data."""
+        nonce, sealed = message[1 : 1 + NONCE_BYTES], message[1 + NONCE_BYTES :]
+        if message[:1] != SUITES[self._kind] or len(nonce) < NONCE_BYTES:
+            raise Damaged
+        return aead.open_sealed(self._kind, self._derive(nonce), nonce[12:], sealed, associated_data)
+
+    def _derive(self, nonce: bytes) -> bytes:
+        blocks = self._derivation.blocks(nonce)
+        with self._lock:
+            return self._block_cipher.update(blocks)

@@ -1,0 +1,1 @@
+"""Scheduled work: one file per job."""

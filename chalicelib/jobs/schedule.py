@@ -1,0 +1,47 @@
+"""The jobs, how often each runs, and the timer of a local installation."""
+
+import importlib
+import logging
+import threading
+import time
+from collections.abc import Callable
+from typing import Final
+
+from chalicelib.context import Service
+from chalicelib.jobs.sweep import Outcome
+
+_log: Final = logging.getLogger("keystead")
+
+EVERY_MINUTES: Final = {"delete_expired_secrets": 5}
+"""Job -> minutes between two runs; the module and the function have the job's name."""
+
+
+def run(service: Service, job: str) -> dict[str, Outcome]:
+    """Run a job in every region; one region's failure does not keep the others from their turn."""
+    function: Callable[[Service, str], Outcome] = getattr(
+        importlib.import_module(f"chalicelib.jobs.{job}"), job
+    )
+    outcomes = {}
+    for region in service.settings.regions:
+        try:
+            outcomes[region] = function(service, region)
+        except Exception as error:  # noqa: BLE001 - every kind of failure has to leave the other regions running
+            _log.error("job %s failed in %s: %s", job, region, type(error).__name__)
+            outcomes[region] = Outcome()
+    return outcomes
+
+
+def start_timer(service: Service) -> threading.Event:
+    """Run every job on its schedule in a thread of this process; set the event that comes back to stop."""
+    stop = threading.Event()
+    threading.Thread(target=_tick, args=(service, stop), name="jobs", daemon=True).start()
+    return stop
+
+
+def _tick(service: Service, stop: threading.Event) -> None:
+    due_at = dict.fromkeys(EVERY_MINUTES, time.monotonic() + 5)
+    while not stop.wait(1):
+        for job, at in due_at.items():
+            if time.monotonic() >= at:
+                run(service, job)
+                due_at[job] = time.monotonic() + EVERY_MINUTES[job] * 60

@@ -1,0 +1,162 @@
+"""The caller's CMKs: read, checked and put to use."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING, Final
+
+from chalicelib import ids
+from chalicelib.errors import CmkNotFound, InvalidCiphertext, InvalidParameter
+from chalicelib.formats import ciphertext_blob
+from chalicelib.formats.canonical import associated_data
+from chalicelib.formats.canonical import encryption_context as canonical_context
+from chalicelib.hsm.port import Damaged, HsmKey, KeyKind
+from chalicelib.model.key import USER, BackingKey, Key, algorithm
+from chalicelib.table import keys as rows
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from chalicelib.context import Context
+    from chalicelib.table.port import Row
+
+SSM: Final = "ssm"
+DEFAULT_SECRETS_ALIAS: Final = "kms-ssm"
+"""The alias of the CMK that Secrets Manager makes for itself; users cannot take names that start with `kms-`."""
+
+
+class KeyStore:
+    """The CMKs of one account in one region, for one call."""
+
+    def __init__(self, ctx: Context) -> None:
+        self._ctx = ctx
+        self._account = ctx.caller.account
+        self._region = ctx.region
+
+    def get(self, key_id: str) -> Key:
+        """The key, once the caller is authorised for it and the audit event names it; raises CmkNotFound."""
+        return self._admit(
+            key_id, self._ctx.table.get(*rows.key_row_key(self._account, self._region, key_id))
+        )
+
+    def _get_for_blob(self, blob: ciphertext_blob.CiphertextBlob) -> tuple[Key, BackingKey | None]:
+        """The key that a ciphertext names and the backing key that made it: one read, however often it was rotated."""
+        key_row = rows.key_row_key(self._account, self._region, blob.key_id)
+        backing_row = rows.backing_row_key(self._account, self._region, blob.key_id, blob.backing_version)
+        found, older = self._ctx.table.batch_get([key_row, backing_row])
+        key = self._admit(blob.key_id, found)
+        inline = {backing.version: backing for backing in key.backing}
+        if blob.backing_version in inline:
+            return key, inline[blob.backing_version]
+        return key, rows.backing_from_row(older) if older is not None else None
+
+    def peek(self, row: Row | None, key_id: str) -> Key:
+        """The key in a row that was read along with others, for the service's own use: no check of the caller."""
+        key = rows.from_row(row) if row is not None else None
+        if key is None or (key.account, key.region, key.id) != (self._account, self._region, key_id):
+            raise CmkNotFound
+        return key
+
+    def find_for_service(self, key_id: str) -> Key:
+        """The key, for the service's own use on the account's behalf; raises CmkNotFound."""
+        return self.peek(self._ctx.table.get(*rows.key_row_key(self._account, self._region, key_id)), key_id)
+
+    def find_default(self) -> Key | None:
+        """The CMK that Secrets Manager made for itself, if it has done so."""
+        row = self._ctx.table.get(*rows.alias_row_key(self._account, self._region, DEFAULT_SECRETS_ALIAS))
+        return self.find_for_service(rows.alias_owner(row)) if row else None
+
+    def list_all(self) -> list[Key]:
+        """Every key, oldest first, without backing keys."""
+        return rows.list_all(self._ctx.table, self._account, self._region)
+
+    def new(
+        self,
+        *,
+        alias: str,
+        usage: str,
+        description: str = "",
+        owner: str = USER,
+        tags: Mapping[str, str] | None = None,
+    ) -> Key:
+        """A key without material; nothing is written yet."""
+        return Key(
+            id=ids.key_id(self._ctx.now_ms),
+            account=self._account,
+            region=self._region,
+            creator_uin=self._ctx.caller.uin,
+            alias=alias,
+            created_ms=self._ctx.now_ms,
+            usage=usage,
+            standard=self._ctx.standard,
+            description=description,
+            owner=owner,
+            tags=tags or {},
+        )
+
+    def with_new_backing(self, key: Key) -> Key:
+        """The key with one more backing key from the HSM, which new ciphertexts will be made with."""
+        kind = KeyKind[algorithm(key.usage, key.standard)]
+        version = key.backing[-1].version + 1 if key.backing else 1
+        token = self._ctx.hsm.generate(kind, self._binding(key, version)).token
+        backing = BackingKey(version, kind.name, token, self._ctx.now)
+        return replace(key, backing=(*key.backing, backing))
+
+    def hsm_key(self, key: Key, backing: BackingKey) -> HsmKey:
+        """What the HSM needs to use a backing key."""
+        return HsmKey(KeyKind[backing.kind], backing.token, self._binding(key, backing.version))
+
+    def encrypt(self, key: Key, plaintext: bytes, encryption_context: str) -> str:
+        """A CiphertextBlob under the key's current material."""
+        backing = key.current
+        place = ciphertext_blob.associated_data_for(key.id, backing.version, _canonical(encryption_context))
+        message = self._ctx.hsm.encrypt(self.hsm_key(key, backing), plaintext, place)
+        return ciphertext_blob.encode(key.id, backing.version, message)
+
+    def decrypt(self, blob_text: str, encryption_context: str) -> tuple[Key, bytes]:
+        """The key that a CiphertextBlob names, and the plaintext.
+
+        Once the key is found and may decrypt, every kind of damage has one outcome, a wrong context included:
+        InvalidCiphertext.
+        """
+        context = _canonical(encryption_context)
+        try:
+            blob = ciphertext_blob.decode(blob_text)
+        except Damaged:
+            raise InvalidCiphertext from None
+        key, backing = self._get_for_blob(blob)
+        key.check_decrypts()
+        if backing is None:
+            raise InvalidCiphertext
+        place = ciphertext_blob.associated_data_for(key.id, blob.backing_version, context)
+        try:
+            return key, self._ctx.hsm.decrypt(self.hsm_key(key, backing), blob.message, place)
+        except Damaged:
+            raise InvalidCiphertext from None
+
+    def resource(self, key: Key) -> str:
+        """The key's name in policies."""
+        return f"qcs::kms:{key.region}:uin/{key.account}:key/creatorUin/{key.creator_uin}/{key.id}"
+
+    def _admit(self, key_id: str, row: Row | None) -> Key:
+        self._ctx.event.note("key", key_id)
+        try:
+            key = self.peek(row, key_id)
+        except CmkNotFound:
+            # Who may not touch keys does not learn which ones exist.
+            self._ctx.authorise(self._ctx.resource(f"key/creatorUin/{self._ctx.caller.uin}/{key_id}"))
+            raise
+        self._ctx.authorise(self.resource(key))
+        return key
+
+    def _binding(self, key: Key, version: int) -> bytes:
+        return associated_data("cmk", key.account, key.region, key.id, version)
+
+
+def _canonical(encryption_context: str) -> bytes:
+    try:
+        return canonical_context(encryption_context)
+    except ValueError:
+        raise InvalidParameter(
+            "EncryptionContext is a JSON object of strings, without duplicate names."
+        ) from None

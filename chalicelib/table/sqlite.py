@@ -1,0 +1,423 @@
+"""The table on SQLite: one file, readers that never wait, writers that share their commits.
+
+What makes a write slow is the fsync at its end. So writers queue, and whoever gets the lock first commits for all that
+wait: one transaction, one fsync. Processes take turns by a lock on a file beside the table, because SQLite's own busy
+wait can starve a waiter for seconds.
+"""
+
+import fcntl
+import os
+import sqlite3
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from pathlib import Path
+from typing import Any, Final
+from weakref import WeakSet
+
+from chalicelib.clock import Clock
+from chalicelib.table.port import (
+    INDEXES,
+    MAX_KIND,
+    MAX_LIMIT,
+    MAX_PK,
+    Add,
+    Busy,
+    Conflict,
+    Delete,
+    Due,
+    Expect,
+    Op,
+    Put,
+    Row,
+    TableError,
+    Unacknowledged,
+    add_bounds,
+    due_ceiling,
+    due_position,
+    key_of,
+    span,
+    validate_index,
+    validate_key,
+    validate_keys,
+    validate_range,
+    validate_text,
+    validate_write,
+)
+
+SCHEMA_VERSION: Final = 1
+APPLICATION_ID: Final = 0x4B535444  # "KSTD" tells our files from others'
+
+_COLUMNS: Final = ("pk", "sk", "version", "number", "body", "expires_at", "due_kind", "due_position", *INDEXES)
+_SCHEMA: Final = f"""
+BEGIN IMMEDIATE;
+CREATE TABLE item (
+    pk TEXT NOT NULL, sk TEXT NOT NULL, version INTEGER NOT NULL, number INTEGER NOT NULL, body BLOB NOT NULL,
+    expires_at INTEGER, due_kind TEXT, due_position TEXT, {", ".join(f"{name} TEXT" for name in INDEXES)},
+    UNIQUE (pk, sk)
+);
+CREATE INDEX item_expires_at ON item (expires_at) WHERE expires_at IS NOT NULL;
+CREATE INDEX item_due ON item (due_kind, due_position) WHERE due_kind IS NOT NULL;
+{"".join(f"CREATE INDEX item_{name} ON item ({name}, sk) WHERE {name} IS NOT NULL;" for name in INDEXES)}
+PRAGMA application_id = {APPLICATION_ID};
+PRAGMA user_version = {SCHEMA_VERSION};
+COMMIT;
+"""
+
+_ALIVE: Final = "FROM item WHERE (expires_at IS NULL OR expires_at > ?) AND "
+_SELECT: Final = f"SELECT {', '.join(_COLUMNS)} {_ALIVE}"
+_GET: Final = _SELECT + "pk = ? AND sk = ?"
+_STATE: Final = f"SELECT version, number {_ALIVE} pk = ? AND sk = ?"
+_PUT: Final = f"REPLACE INTO item ({', '.join(_COLUMNS)}) VALUES ({', '.join('?' * len(_COLUMNS))})"
+_ADD: Final = "UPDATE item SET version = version + 1, number = ? WHERE pk = ? AND sk = ?"
+_DELETE: Final = "DELETE FROM item WHERE pk = ? AND sk = ?"
+_DUE: Final = _SELECT + "due_kind = ? AND due_position > ? AND due_position < ? ORDER BY due_position LIMIT ?"
+_PURGE: Final = "DELETE FROM item WHERE rowid IN (SELECT rowid FROM item WHERE expires_at <= ? LIMIT ?)"
+
+_POLL: Final = 0.0003  # seconds between two looks at the lock
+
+_Act = Callable[[sqlite3.Connection], None]
+
+
+class _Turn:
+    """A writer's place in the queue: what it wants done, and how that ended."""
+
+    __slots__ = ("act", "done", "error")
+
+    def __init__(self, act: _Act) -> None:
+        self.act = act
+        self.done = False
+        self.error: TableError | None = None
+
+
+class _Shared:
+    """What the threads of one process share; a forked child begins afresh."""
+
+    def __init__(self, lock_path: Path | None) -> None:
+        self._lock_path = lock_path
+        self._begin()
+
+    def _begin(self) -> None:
+        self.idle: deque[sqlite3.Connection] = deque()
+        self.queue: deque[_Turn] = deque()
+        self.writing = threading.Lock()
+        self.lock_fd = -1
+        if self._lock_path is not None:
+            self.lock_fd = os.open(self._lock_path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+
+    def forked(self) -> None:
+        """Let go of what is the parent's: its connections must be neither used nor closed here."""
+        _parents.append(self.idle)
+        if self.lock_fd >= 0:
+            os.close(self.lock_fd)  # while open here it would prolong a lock that the parent held just then
+        self._begin()
+
+
+    def close(self) -> None:
+        _everywhere.discard(self)
+        while self.idle:
+            self.idle.pop().close()
+        if self.lock_fd >= 0:
+            os.close(self.lock_fd)
+
+
+_everywhere: WeakSet[_Shared] = WeakSet()
+_parents: list[deque[sqlite3.Connection]] = []
+os.register_at_fork(after_in_child=lambda: [shared.forked() for shared in tuple(_everywhere)])
+
+
+class SqliteTable:
+    """A table in one file, or, for tests, in the memory of one process that does not fork (`:memory:`).
+
+    `group` is how many writers may share a commit; `patience` is how many seconds a call waits for other processes.
+    """
+
+    def __init__(self, path: Path | str, clock: Clock, *, group: int = 64, patience: float = 5.0) -> None:
+        in_memory = str(path) == ":memory:"
+        self._path = str(path)
+        self._clock = clock
+        self._group = group
+        self._patience = patience
+        self._shared = _Shared(None if in_memory else Path(f"{path}.lock"))
+        if not in_memory:
+            _everywhere.add(self._shared)
+        self._alone: AbstractContextManager[Any] = threading.Lock() if in_memory else nullcontext()
+        """Memory has one connection, and its users take turns."""
+        with self._locked():
+            if not in_memory:
+                _make_private(Path(path))
+            con = self._connect()
+            try:
+                _prepare(con)
+            except BaseException:
+                con.close()
+                raise
+            self._shared.idle.append(con)
+
+    def get(self, pk: str, sk: str) -> Row | None:
+        validate_key(pk, sk)
+        rows = self._read(_GET, (self._clock.now(), pk, sk))
+        return rows[0] if rows else None
+
+    def batch_get(self, keys: Sequence[tuple[str, str]]) -> list[Row | None]:
+        validate_keys(keys)
+        return [self.get(pk, sk) for pk, sk in keys]
+
+    def query(
+        self,
+        pk: str,
+        *,
+        prefix: str = "",
+        after: str | None = None,
+        before: str | None = None,
+        limit: int = 100,
+        reverse: bool = False,
+    ) -> list[Row]:
+        validate_text("pk", pk, MAX_PK)
+        validate_range(limit, prefix, after, before)
+        return self._range("pk", pk, span(prefix, after, before), limit, reverse=reverse)
+
+    def by_index(
+        self,
+        index: str,
+        value: str,
+        *,
+        after: str | None = None,
+        before: str | None = None,
+        limit: int = 100,
+        reverse: bool = False,
+    ) -> list[Row]:
+        validate_index(index, value)
+        validate_range(limit, after, before)
+        return self._range(index, value, span("", after, before), limit, reverse=reverse)
+
+    def due(self, kind: str, upto: int, *, after: str | None = None, limit: int = 100) -> list[Row]:
+        validate_text("kind", kind, MAX_KIND)
+        validate_range(limit, after)
+        return self._read(_DUE, (self._clock.now(), kind, after or "", due_ceiling(upto), limit))
+
+    def write(self, ops: Sequence[Op]) -> None:
+        validate_write(ops)
+        self._take_turn(lambda con: _apply(con, ops, self._clock.now()))
+
+    def purge_expired(self, limit: int = MAX_LIMIT) -> int:
+        """Free the space of up to `limit` expired rows; how many they were."""
+        removed = 0
+
+        def purge(con: sqlite3.Connection) -> None:
+            nonlocal removed
+            removed = con.execute(_PURGE, (self._clock.now(), limit)).rowcount
+
+        self._take_turn(purge)
+        return removed
+
+    def close(self) -> None:
+        self._shared.close()
+
+    def _range(self, column: str, value: str, bounds: tuple[str, str | None], limit: int, *, reverse: bool) -> list[Row]:
+        low, high = bounds
+        sql = f"{_SELECT} {column} = ? AND sk >= ? {'' if high is None else 'AND sk < ?'} ORDER BY sk {'DESC' if reverse else ''} LIMIT ?"
+        return self._read(sql, (self._clock.now(), value, low, *(() if high is None else (high,)), limit))
+
+    def _read(self, sql: str, parameters: tuple[str | int, ...]) -> list[Row]:
+        with self._alone:
+            con = self._connection()
+            try:
+                found = con.execute(sql, parameters).fetchall()
+            except sqlite3.Error as error:
+                raise _fault(error) from error
+            finally:
+                self._shared.idle.append(con)
+        return [_row(columns) for columns in found]
+
+    def _take_turn(self, act: _Act) -> None:
+        """Have `act` done within a transaction that is committed when this returns."""
+        shared = self._shared
+        turn = _Turn(act)
+        shared.queue.append(turn)
+        while not turn.done:
+            with shared.writing:
+                if not turn.done:
+                    self._commit([shared.queue.popleft() for _ in range(min(len(shared.queue), self._group))])
+        if turn.error is not None:
+            raise turn.error
+
+    def _commit(self, turns: list[_Turn]) -> None:
+        """Do what the writers ask for in one transaction, and tell each how it ended."""
+        failure: type[TableError] = Busy
+        try:
+            with self._locked(), self._transaction() as con:
+                for turn in turns:
+                    turn.error = _attempt(con, turn.act)
+                failure = Unacknowledged
+                con.execute("COMMIT")
+        except BaseException as error:
+            if getattr(error, "sqlite_errorcode", 0) & 0xFF == sqlite3.SQLITE_BUSY:
+                failure = Busy  # the transaction was still whole, and has been rolled back
+            for turn in turns:
+                turn.error = failure("the table's file could not be written")
+                turn.error.__cause__ = error
+            if not isinstance(error, sqlite3.Error | OSError | TableError):
+                raise
+        finally:
+            for turn in turns:
+                turn.done = True
+
+    @contextmanager
+    def _transaction(self) -> Iterator[sqlite3.Connection]:
+        with self._alone:
+            con = self._connection()
+            try:
+                con.execute("BEGIN IMMEDIATE")
+                yield con
+            finally:
+                if con.in_transaction:
+                    con.execute("ROLLBACK")
+                self._shared.idle.append(con)
+
+    @contextmanager
+    def _locked(self) -> Iterator[None]:
+        """Hold the lock between processes."""
+        fd = self._shared.lock_fd
+        if fd < 0:
+            yield
+            return
+        deadline = time.monotonic() + self._patience
+        while True:
+            try:
+                fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except BlockingIOError:
+                if time.monotonic() > deadline:
+                    raise Busy("another process holds the table's lock") from None
+                time.sleep(_POLL)
+        try:
+            yield
+        finally:
+            fcntl.flock(fd, fcntl.LOCK_UN)
+
+    def _connection(self) -> sqlite3.Connection:
+        try:
+            return self._shared.idle.pop()
+        except IndexError:
+            return self._connect()
+
+    def _connect(self) -> sqlite3.Connection:
+        try:
+            con = sqlite3.connect(
+                self._path,
+                timeout=self._patience,
+                isolation_level=None,  # transactions are ours to begin and end
+                check_same_thread=False,  # one thread at a time has it
+                cached_statements=256,
+            )
+            con.execute("PRAGMA journal_mode = WAL")
+            con.execute("PRAGMA synchronous = FULL")
+        except sqlite3.Error as error:
+            raise _fault(error) from error
+        return con
+
+
+def _attempt(con: sqlite3.Connection, act: _Act) -> TableError | None:
+    """Do one writer's part, wholly or not at all, whatever becomes of the others; what to tell it."""
+    con.execute("SAVEPOINT turn")
+    try:
+        act(con)
+    except TableError as error:
+        con.execute("ROLLBACK TO turn")
+        return error
+    except sqlite3.Error as error:
+        con.execute("ROLLBACK TO turn")
+        return _fault(error)
+    finally:
+        con.execute("RELEASE turn")
+    return None
+
+
+def _apply(con: sqlite3.Connection, ops: Sequence[Op], now: int) -> None:
+    """Check every condition, then write; no two ops touch one row, so none changes what another one sees."""
+    states = [con.execute(_STATE, (now, *key_of(op))).fetchone() for op in ops]
+    failed = [place for place, (op, state) in enumerate(zip(ops, states, strict=True)) if not _holds(op, state)]
+    if failed:
+        raise Conflict(failed)
+    for op, state in zip(ops, states, strict=True):
+        version, number = state or (0, 0)
+        match op:
+            case Put(row):
+                due = (row.due.kind, due_position(row)) if row.due else (None, None)
+                index = [row.index.get(name) for name in INDEXES]
+                con.execute(_PUT, (row.pk, row.sk, version + 1, 0, row.body, row.expires_at, *due, *index))
+            case Add(pk, sk, n) if state:
+                con.execute(_ADD, (number + n, pk, sk))
+            case Add(pk, sk, n):
+                con.execute(_PUT, (pk, sk, 1, n, b"", None, None, None, *(None for _ in INDEXES)))
+            case Delete(pk, sk):
+                con.execute(_DELETE, (pk, sk))
+
+
+def _holds(op: Op, state: tuple[int, int] | None) -> bool:
+    """Whether the row, given by version and number, is what the op expects."""
+    if isinstance(op, Add):
+        low, high = add_bounds(op)
+        return low <= (state[1] if state else 0) + op.n <= high
+    match op.expect:
+        case Expect.ANY:
+            return True
+        case Expect.ABSENT:
+            return state is None
+        case Expect.EXISTS:
+            return state is not None
+        case version:
+            return state is not None and state[0] == version
+
+
+def _row(columns: tuple[Any, ...]) -> Row:
+    pk, sk, version, number, body, expires_at, kind, position, *values = columns
+    return Row(
+        pk=pk,
+        sk=sk,
+        body=body,
+        expires_at=expires_at,
+        due=None if kind is None else Due(kind, int(position.partition("#")[0])),
+        index={name: value for name, value in zip(INDEXES, values, strict=True) if value is not None},
+        version=version,
+        number=number,
+    )
+
+
+def _fault(error: sqlite3.Error) -> TableError:
+    """What a failure of SQLite means to a caller when nothing was written."""
+    if isinstance(error, sqlite3.OperationalError):
+        return Busy("the table's file is locked, full or out of reach")
+    return TableError("the table's file is damaged, or not a table")
+
+
+def _make_private(path: Path) -> None:
+    """Create the file if need be; nobody but its owner may open it, nor the files that SQLite puts beside it.
+
+    A file that exists is not opened: closing any descriptor of it would drop the locks of this process's connections.
+    """
+    try:
+        os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
+    except FileExistsError:
+        for each in (path, Path(f"{path}-wal"), Path(f"{path}-shm"), Path(f"{path}.lock")):
+            if each.exists() and each.stat().st_mode & 0o077:
+                each.chmod(0o600)
+
+
+def _prepare(con: sqlite3.Connection) -> None:
+    """Create the schema in an empty file; refuse a file that is not ours, or a later release's."""
+    try:
+        (application,) = con.execute("PRAGMA application_id").fetchone()
+        (version,) = con.execute("PRAGMA user_version").fetchone()
+        (things,) = con.execute("SELECT count(*) FROM sqlite_schema").fetchone()
+        if not (application or version or things):
+            con.executescript(_SCHEMA)
+        elif application != APPLICATION_ID:
+            raise TableError("the file belongs to another program")
+        elif version > SCHEMA_VERSION:
+            raise TableError("the table's file was written by a later release")
+    except sqlite3.Error as error:
+        raise _fault(error) from error
