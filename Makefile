@@ -83,3 +83,7 @@ $(UV):
 	$(UV) venv -q --clear --python $(BIN)/python .venv-ministack
 	$(UV) pip install -q --python .venv-ministack/bin/python ministack==$(MINISTACK)
 	@touch $@
+
+.PHONY: package
+package: .venv/run ## Build a stage for AWS in dist/keystead-STAGE/; STAGE=prod unless said otherwise
+	$(BIN)/python -m tools.package $(or $(STAGE),prod)

@@ -36,7 +36,25 @@ if os.environ.get("KEYSTEAD_STAGE", "local") == "local":
         return Response(reply.body.decode(), status_code=reply.status, headers=dict(reply.headers))
 
 
+@app.schedule(Rate(schedule.EVERY_MINUTES["delete_expired_keys"], unit=Rate.MINUTES))
+def delete_expired_keys(_event: CloudWatchEvent) -> None:
+    """Destroy keys whose deletion date has passed."""
+    schedule.run(service(), "delete_expired_keys")
+
+
 @app.schedule(Rate(schedule.EVERY_MINUTES["delete_expired_secrets"], unit=Rate.MINUTES))
 def delete_expired_secrets(_event: CloudWatchEvent) -> None:
     """Remove secrets whose deletion date has passed."""
     schedule.run(service(), "delete_expired_secrets")
+
+
+@app.schedule(Rate(schedule.EVERY_MINUTES["expire_imported_material"], unit=Rate.MINUTES))
+def expire_imported_material(_event: CloudWatchEvent) -> None:
+    """Remove imported key material whose end has come."""
+    schedule.run(service(), "expire_imported_material")
+
+
+@app.schedule(Rate(schedule.EVERY_MINUTES["rotate_keys"], unit=Rate.MINUTES))
+def rotate_keys(_event: CloudWatchEvent) -> None:
+    """Rotate the keys whose automatic rotation is due."""
+    schedule.run(service(), "rotate_keys")

@@ -12,7 +12,7 @@ from datetime import UTC, datetime
 from typing import Any, Final
 
 from chalicelib.formats import record
-from chalicelib.table.port import Busy, Conflict, Expect, Op, Put, Row, Table, Unacknowledged
+from chalicelib.table.port import MAX_OPS, Busy, Conflict, Expect, Op, Put, Row, Table, Unacknowledged
 
 SHARDS: Final = 8
 DAY: Final = 86400
@@ -71,18 +71,18 @@ class Event:
             "id": self.id,
             "at": self.at_ms,
             "service": self.service,
-            "action": self.action[:_TEXT_MAX],
-            "version": self.version[:_TEXT_MAX],
-            "region": self.region[:_TEXT_MAX],
+            "action": self.action,
+            "version": self.version,
+            "region": self.region,
             "read": self.is_read,
             "account": self.account,
             "uin": self.uin,
             "user": self.user_name,
             "user_type": self.user_type,
-            "secret_id": self.secret_id[:_TEXT_MAX],
+            "secret_id": self.secret_id,
             "auth": self.authentication,
-            "ip": self.source_ip[:_TEXT_MAX],
-            "agent": self.user_agent[:_TEXT_MAX],
+            "ip": _text(self.source_ip),
+            "agent": _text(self.user_agent),
             "parameters": self.parameters,
             "resources": [f"{kind}/{name}" for kind, name in self.resources],
             "error": self.error_code,
@@ -103,6 +103,11 @@ def commit(table: Table, ops: Sequence[Op], event: Row) -> None:
     Raises Conflict with the positions in `ops`, or Busy; never Unacknowledged, unless the table stays silent to the
     very end, when nobody can know.
     """
+    if len(ops) >= MAX_OPS:
+        # A hundred keys at once leave no room for the event: it goes first, and a write that fails corrects it.
+        keep(table, event)
+        table.write(ops)
+        return
     witnessed = [*ops, Put(event, Expect.ABSENT)]
     doubtful = False
     for attempt in range(_TRIES):
@@ -111,8 +116,8 @@ def commit(table: Table, ops: Sequence[Op], event: Row) -> None:
         except Unacknowledged:
             doubtful = True
         except Conflict as conflict:
-            if doubtful and table.get(event.pk, event.sk) is not None:
-                return
+            if doubtful and len(ops) in conflict.positions:
+                return  # the event was there already: the write that got no answer had happened
             raise Conflict([p for p in conflict.positions if p < len(ops)]) from None
         except Busy:
             if attempt == _TRIES - 1 and not doubtful:
@@ -125,17 +130,22 @@ def commit(table: Table, ops: Sequence[Op], event: Row) -> None:
     raise Unacknowledged
 
 
-def keep(table: Table, event: Row) -> None:
-    """Write an event that belongs to no mutation: no audit, no answer."""
+def keep(table: Table, event: Row, trailing: Sequence[Op] = ()) -> None:
+    """Write an event that belongs to no mutation, and unconditional ops beside it: no audit, no answer."""
     for attempt in range(_TRIES):
         try:
-            table.write([Put(event, Expect.ANY)])
+            table.write([Put(event, Expect.ANY), *trailing])
         except (Busy, Unacknowledged):
             if attempt == _TRIES - 1:
                 raise
             time.sleep(_PAUSE * 2**attempt)
         else:
             return
+
+
+def _text(value: str) -> str:
+    """A client's text as far as a row can hold it."""
+    return value[:_TEXT_MAX].encode(errors="replace").decode()
 
 
 def _is_there(table: Table, event: Row) -> bool:

@@ -4,6 +4,7 @@
 """
 
 import configparser
+import contextlib
 import os
 import secrets
 import sys
@@ -16,10 +17,11 @@ from chalicelib.audit import Event, commit
 from chalicelib.context import IDENTITY, Service
 from chalicelib.settings import Bootstrap, SettingError
 from chalicelib.table import accounts
-from chalicelib.table.port import Conflict
+from chalicelib.table.port import Conflict, Table
 
 _SECTION: Final = "default"
 _APP_ID_LOW: Final = 1_250_000_000
+_TRIES: Final = 4
 
 
 def ensure(service: Service) -> tuple[Bootstrap, Path]:
@@ -32,8 +34,8 @@ def ensure(service: Service) -> tuple[Bootstrap, Path]:
     if not path.exists():
         _publish(path, service, wanted)
     found = _read(path)
-    for mine, theirs in ((wanted.uin, found.uin), (wanted.secret_id, found.secret_id)):
-        if mine and mine != theirs:
+    for part in ("uin", "secret_id", "secret_key"):
+        if getattr(wanted, part) not in ("", getattr(found, part)):
             raise SettingError(
                 f"KEYSTEAD_BOOTSTRAP_* differ from {path}: unset them, or start with another home"
             )
@@ -99,16 +101,27 @@ def _read(path: Path) -> Bootstrap:
     try:
         ini.read_string(path.read_text())
         section = ini[_SECTION]
-        return Bootstrap(section["uin"], section["secret_id"], section["secret_key"])
-    except (configparser.Error, KeyError):
-        raise SettingError(f"{path} is not a credentials file: restore it from a backup") from None
+        found = Bootstrap(section["uin"], section["secret_id"], section["secret_key"])
+    except (configparser.Error, KeyError, UnicodeDecodeError):
+        found = Bootstrap()
+    if not (found.uin and found.secret_id and found.secret_key):
+        raise SettingError(f"{path} is not a credentials file: restore it from a backup")
+    return found
 
 
 def store(service: Service, root: Bootstrap) -> None:
     """Create the rows that are not there yet."""
     identity = service.table(IDENTITY)
-    if identity.get(*accounts.access_key_row_key(root.secret_id)) is not None:
-        return
+    for _ in range(_TRIES):
+        if identity.get(*accounts.access_key_row_key(root.secret_id)) is not None:
+            return
+        # Where another start was faster with the account, what is left is the key.
+        with contextlib.suppress(Conflict):
+            _create(service, identity, root)
+    raise SettingError("the identity table holds half an access key: restore it from a backup")
+
+
+def _create(service: Service, identity: Table, root: Bootstrap) -> None:
     caller = Caller(root.uin, root.uin, "root", ROOT, root.secret_id)
     now_ms = service.clock.now_ms()
     event = Event(
@@ -124,10 +137,7 @@ def store(service: Service, root: Bootstrap) -> None:
     if identity.get(*accounts.account_row_key(root.uin)) is None:
         app_id = _APP_ID_LOW + secrets.randbelow(50_000_000)
         ops.append(accounts.create_account(root.uin, app_id=app_id, now=service.clock.now()))
-    try:
-        commit(identity, ops, event.row(service.settings.audit_days))
-    except Conflict:
-        return  # another process of the same first start was faster
+    commit(identity, ops, event.row(service.settings.audit_days))
 
 
 def main() -> int:

@@ -14,7 +14,7 @@ from chalicelib.hsm.port import Hsm
 from chalicelib.key_store import KeyStore
 from chalicelib.secret_store import SecretStore
 from chalicelib.settings import Settings
-from chalicelib.table.port import Conflict, Op, Table
+from chalicelib.table.port import Add, Conflict, Expect, Op, Row, Table, add_bounds, key_of
 
 IDENTITY: Final = "identity"
 
@@ -38,6 +38,8 @@ class Service:
         self._lock = threading.RLock()
         self.hints: dict[tuple[str, ...], tuple[str, ...]] = {}
         """Which rows the last call on a resource needed: saves a second read, decides nothing."""
+        self.uses: dict[tuple[str, str, str], int] = {}
+        """In which hour the use of a key was last written down: saves writes, decides nothing."""
 
     def table(self, domain: str) -> Table:
         """The rows of a region, or the identity rows."""
@@ -82,6 +84,8 @@ class Context:
         self.now_ms = event.at_ms
         self.now = event.at_ms // 1000
         self.table = service.table(region)
+        self.trailing: list[Op] = []
+        """Unconditional ops that go along with whatever the call writes."""
         self.committed = False
         self.authorised = False
         self._dry_run = dry_run
@@ -110,12 +114,13 @@ class Context:
         """The six-segment name of a resource of the called service, as policies spell it."""
         return f"qcs::{self.event.service}:{self.region}:uin/{self.caller.account}:{path}"
 
-    def authorise(self, resource: str = "*") -> None:
+    def authorise(self, resource: str = "*") -> None:  # noqa: ARG002 - what a policy will be matched with
         """Let the call go on only if the caller may do it to the resource; the pipeline insists on one such check."""
         if not self.caller.is_root:
+            # Not the resource: it names its creator, which would tell that it exists.
             raise UnauthorizedByPolicy(
                 f"You are not authorized to perform operation ({self.event.service}:{self.event.action})"
-                f" on resource ({resource}): ask an administrator for a policy that allows it."
+                " on this resource: ask an administrator for a policy that allows it."
             )
         self.authorised = True
 
@@ -129,13 +134,39 @@ class Context:
         """
         if not self.authorised or self.committed:
             raise RuntimeError("an action authorises first and commits once")
-        if self._dry_run:
-            raise DryRunOperation
         try:
-            audit.commit(self.table, ops, self.event.row(self.settings.audit_days))
+            if self._dry_run:
+                _rehearse(self.table, ops)
+            else:
+                audit.commit(self.table, [*ops, *self.trailing], self.event.row(self.settings.audit_days))
         except Conflict as conflict:
             for position in conflict.positions:
                 if refusals and position in refusals:
                     raise refusals[position] from None
             raise
+        if self._dry_run:
+            raise DryRunOperation
         self.committed = True
+
+
+def _rehearse(table: Table, ops: Sequence[Op]) -> None:
+    """Raise the Conflict that writing `ops` would raise now."""
+    rows = table.batch_get([key_of(op) for op in ops]) if ops else []
+    failed = [at for at, (op, row) in enumerate(zip(ops, rows, strict=True)) if not _holds(op, row)]
+    if failed:
+        raise Conflict(failed)
+
+
+def _holds(op: Op, row: Row | None) -> bool:
+    if isinstance(op, Add):
+        low, high = add_bounds(op)
+        return low <= (row.number if row else 0) + op.n <= high
+    match op.expect:
+        case Expect.ANY:
+            return True
+        case Expect.ABSENT:
+            return row is None
+        case Expect.EXISTS:
+            return row is not None
+        case version:
+            return row is not None and row.version == version

@@ -3,26 +3,31 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from chalicelib import ids
-from chalicelib.errors import CmkNotFound, InvalidCiphertext, InvalidParameter
+from chalicelib.errors import CmkNotFound, DuplicatedKeyId, InvalidCiphertext, InvalidParameter
 from chalicelib.formats import ciphertext_blob
 from chalicelib.formats.canonical import associated_data
 from chalicelib.formats.canonical import encryption_context as canonical_context
 from chalicelib.hsm.port import Damaged, HsmKey, KeyKind
-from chalicelib.model.key import USER, BackingKey, Key, algorithm
+from chalicelib.model.key import USER, BackingKey, Key, KeyState, algorithm
 from chalicelib.table import keys as rows
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from chalicelib.context import Context
     from chalicelib.table.port import Row
 
 SSM: Final = "ssm"
+PENDING_DELETE_USED: Final = "KeyPendingDelete"
+"""The warning of an event that tried to use a key which is scheduled for deletion."""
 DEFAULT_SECRETS_ALIAS: Final = "kms-ssm"
 """The alias of the CMK that Secrets Manager makes for itself; users cannot take names that start with `kms-`."""
+
+_HOUR: Final = 3600
+_MAX_USES: Final = 100_000
 
 
 class KeyStore:
@@ -52,14 +57,58 @@ class KeyStore:
 
     def peek(self, row: Row | None, key_id: str) -> Key:
         """The key in a row that was read along with others, for the service's own use: no check of the caller."""
-        key = rows.from_row(row) if row is not None else None
+        key = rows.from_row(row) if row is not None and not rows.is_tombstone(row) else None
         if key is None or (key.account, key.region, key.id) != (self._account, self._region, key_id):
             raise CmkNotFound
-        return key
+        if key.is_gone(self._ctx.now):
+            raise CmkNotFound
+        return key.as_of(self._ctx.now)
 
     def find_for_service(self, key_id: str) -> Key:
         """The key, for the service's own use on the account's behalf; raises CmkNotFound."""
         return self.peek(self._ctx.table.get(*rows.key_row_key(self._account, self._region, key_id)), key_id)
+
+    def to_use(self, key_id: str) -> Key:
+        """As `get`, for a call that puts the key to use: one that is pending deletion raises a warning in the trail."""
+        key = self.get(key_id)
+        self._warn(key)
+        return key
+
+    def get_many(self, key_ids: Sequence[str]) -> list[Key]:
+        """As `get`, for all or none of up to 100 ids; raises DuplicatedKeyId."""
+        if len(set(key_ids)) != len(key_ids):
+            raise DuplicatedKeyId
+        found = self._ctx.table.batch_get([rows.key_row_key(self._account, self._region, k) for k in key_ids])
+        return [self._admit(key_id, row) for key_id, row in zip(key_ids, found, strict=True)]
+
+    def describe(self, key: Key) -> dict[str, Any]:
+        """The key's properties, with the time of its last use (to the hour, 0 is never), which is an extension."""
+        row = self._ctx.table.get(*rows.use_row_key(self._account, self._region, key.id))
+        return {**key.metadata(), "LastUsedTime": rows.used_at(row)}
+
+    def backing_history(self, key: Key) -> list[BackingKey]:
+        """Every generation of the key's material that there is, oldest first."""
+        pk, _ = rows.key_row_key(self._account, self._region, key.id)
+        older: list[BackingKey] = []
+        after = None
+        while True:
+            page = self._ctx.table.query(pk, prefix="V#", after=after, limit=1000)
+            older += [rows.backing_from_row(row) for row in page]
+            if len(page) < 1000:  # noqa: PLR2004 - a short page is the last one
+                return [*older, *key.backing]
+            after = page[-1].sk
+
+    def note_use(self, key: Key) -> None:
+        """Write down that the key was used, at most once an hour for each key and process."""
+        hour = self._ctx.now - self._ctx.now % _HOUR
+        uses = self._ctx.service.uses
+        place = (key.account, key.region, key.id)
+        if uses.get(place) == hour:
+            return
+        if len(uses) >= _MAX_USES:
+            uses.clear()
+        uses[place] = hour
+        self._ctx.trailing.append(rows.put_use(*place, self._ctx.now))
 
     def find_default(self) -> Key | None:
         """The CMK that Secrets Manager made for itself, if it has done so."""
@@ -108,13 +157,14 @@ class KeyStore:
 
     def encrypt(self, key: Key, plaintext: bytes, encryption_context: str) -> str:
         """A CiphertextBlob under the key's current material."""
+        self.note_use(key)
         backing = key.current
         place = ciphertext_blob.associated_data_for(key.id, backing.version, _canonical(encryption_context))
         message = self._ctx.hsm.encrypt(self.hsm_key(key, backing), plaintext, place)
         return ciphertext_blob.encode(key.id, backing.version, message)
 
-    def decrypt(self, blob_text: str, encryption_context: str) -> tuple[Key, bytes]:
-        """The key that a CiphertextBlob names, and the plaintext.
+    def open_blob(self, blob_text: str, encryption_context: str) -> tuple[Key, int, bytes]:
+        """The key that a CiphertextBlob names, the version of its material, and the plaintext.
 
         Once the key is found and may decrypt, every kind of damage has one outcome, a wrong context included:
         InvalidCiphertext.
@@ -125,14 +175,25 @@ class KeyStore:
         except Damaged:
             raise InvalidCiphertext from None
         key, backing = self._get_for_blob(blob)
+        self._warn(key)
         key.check_decrypts()
         if backing is None:
             raise InvalidCiphertext
         place = ciphertext_blob.associated_data_for(key.id, blob.backing_version, context)
         try:
-            return key, self._ctx.hsm.decrypt(self.hsm_key(key, backing), blob.message, place)
+            plaintext = self._ctx.hsm.decrypt(self.hsm_key(key, backing), blob.message, place)
         except Damaged:
             raise InvalidCiphertext from None
+        self.note_use(key)
+        return key, blob.backing_version, plaintext
+
+    def same_context(self, one: str, other: str) -> bool:
+        """Whether two encryption contexts mean the same."""
+        return _canonical(one) == _canonical(other)
+
+    def rotated(self, key: Key) -> Key:
+        """The key with fresh material for new ciphertexts."""
+        return replace(self.with_new_backing(key), last_rotated_at=self._ctx.now)
 
     def resource(self, key: Key) -> str:
         """The key's name in policies."""
@@ -148,6 +209,10 @@ class KeyStore:
             raise
         self._ctx.authorise(self.resource(key))
         return key
+
+    def _warn(self, key: Key) -> None:
+        if key.state is KeyState.PENDING_DELETE:
+            self._ctx.event.warning = PENDING_DELETE_USED
 
     def _binding(self, key: Key, version: int) -> bytes:
         return associated_data("cmk", key.account, key.region, key.id, version)

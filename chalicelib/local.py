@@ -1,14 +1,18 @@
 """What `chalice local` needs beyond Chalice: the first account, the jobs' timer, and a server that clients can use."""
 
+import re
 import sys
+from http import HTTPStatus
 from typing import Any
-from urllib.parse import urlsplit
 
 from chalice.local import ChaliceRequestHandler
 
 from chalicelib import bootstrap
+from chalicelib.api.body import too_large
+from chalicelib.api.signature import MAX_GET
+from chalicelib.errors import InvalidRequest
 from chalicelib.jobs import schedule
-from chalicelib.wiring import service
+from chalicelib.wiring import gateway, service
 
 
 def start() -> None:
@@ -33,8 +37,12 @@ def _adapt_server() -> None:
     def parse_request(handler: Any) -> bool:
         if not read_head(handler):
             return False
+        length = handler.headers.get("Content-Length", "0")
+        if "Transfer-Encoding" in handler.headers or not re.fullmatch(r"[0-9]{1,18}", length):
+            handler.send_error(HTTPStatus.BAD_REQUEST)
+            return False
         # The API has one path, so a proxy's absolute form and an endpoint's prefix both mean `/`.
-        query = urlsplit(handler.path).query
+        _, _, query = handler.path.partition("?")
         handler.path = "/?" + query if query else "/"
         return True
 
@@ -42,5 +50,24 @@ def _adapt_server() -> None:
         # Not the request line: a GET carries its parameters there, secrets included.
         handler.log_message('"%s /" %s', handler.command, code)
 
+    def send_error(handler: Any, code: int, _message: Any = None, _explain: Any = None) -> None:
+        # The server's own page repeats the request line, and logs it.
+        is_long = code == HTTPStatus.REQUEST_URI_TOO_LONG
+        reply = gateway().refuse(
+            too_large(MAX_GET)
+            if is_long
+            else InvalidRequest("Send a GET or POST request of HTTP/1.1, a body with its Content-Length.")
+        )
+        handler.send_response(reply.status)
+        for name, value in (
+            *reply.headers,
+            ("Content-Length", str(len(reply.body))),
+            ("Connection", "close"),
+        ):
+            handler.send_header(name, value)
+        handler.end_headers()
+        handler.wfile.write(reply.body)
+
     ChaliceRequestHandler.parse_request = parse_request
+    ChaliceRequestHandler.send_error = send_error
     ChaliceRequestHandler.log_request = log_request

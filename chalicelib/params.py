@@ -149,6 +149,7 @@ class Recorded:
 
 
 RECORDED: Final = Recorded()
+MASK: Final = "***"
 
 Parser = Callable[[Any, str, bool], Any]
 """(value, path, lexical) -> the typed value. `lexical`: every scalar came as a string (v1 requests and GET)."""
@@ -185,11 +186,11 @@ class Parameters:
         return _read_fields(self._fields, body, "", lexical=lexical)
 
     def recorded(self, body: Mapping[str, Any]) -> dict[str, Any]:
-        """What of the body the audit trail keeps: declared names, values only where they are marked as harmless."""
+        """What of a body that was read the audit trail keeps: values only where they are marked as harmless."""
         return {
-            name: value if self._fields[name].recorded else "***"
+            name: _masked(value) if self._fields[name].recorded else MASK
             for name, value in body.items()
-            if name in self._fields and value is not None
+            if value is not None
         }
 
 
@@ -213,7 +214,18 @@ def _read_fields(
 
 def _printable(name: str) -> str:
     """A parameter's name is echoed only where it looks like a name: anything else might be a value gone astray."""
-    return name if re.fullmatch(r"[A-Za-z][A-Za-z0-9_]{0,63}", name) else "A name in the request"
+    return name if re.fullmatch(r"[A-Za-z]{1,40}", name) else "A name in the request"
+
+
+def _masked(value: Any) -> Any:
+    """The value, but for texts that no name or id looks like: they, too, might have gone astray."""
+    if isinstance(value, dict):
+        return {name: _masked(member) for name, member in value.items()}
+    if isinstance(value, list):
+        return [_masked(member) for member in value]
+    if isinstance(value, str):
+        return value if re.fullmatch(r"[A-Za-z0-9._:-]{0,128}", value) else MASK
+    return value
 
 
 def _field(argument: str, hint: Any, *, required: bool) -> _Field:
@@ -263,7 +275,7 @@ def _parser(base: Any, metadata: tuple[Any, ...]) -> Parser:
         ]
         parse = functools.partial(_struct, base, {f.wire: f for f in fields})
     else:
-        parse = {str: _text, int: _integer, bool: _boolean}[base]
+        parse = {str: _text, int: _integer, bool: boolean}[base]
     if not checks:
         return parse
 
@@ -297,7 +309,8 @@ def _integer(value: Any, path: str, _lexical: bool) -> int:
     return value
 
 
-def _boolean(value: Any, path: str, lexical: bool) -> bool:
+def boolean(value: Any, path: str, lexical: bool) -> bool:
+    """The boolean, or InvalidParameter."""
     if lexical and value in ("true", "True", "false", "False"):
         return bool(value in ("true", "True"))
     if not isinstance(value, bool):

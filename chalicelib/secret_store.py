@@ -13,7 +13,7 @@ from chalicelib.key_store import DEFAULT_SECRETS_ALIAS, SSM
 from chalicelib.model.secret import Secret, SecretVersion
 from chalicelib.table import keys as key_rows
 from chalicelib.table import secrets as rows
-from chalicelib.table.port import Conflict
+from chalicelib.table.port import MAX_OPS, Conflict
 
 if TYPE_CHECKING:
     from chalicelib.context import Context, Service
@@ -41,29 +41,44 @@ class SecretStore:
         found = rows.list_all(self._ctx.table, self._account, self._region)
         return [s for s in found if not s.is_gone(self._ctx.now)]
 
-    def purge_gone(self) -> int:
-        """Sweep some of the account's secrets whose deletion date has passed; how many."""
+    def sealed_under(self, key_id: str) -> list[str]:
+        """The names of the secrets whose values are sealed under a key."""
+        names = [s.name for s in self.list_all() if s.key_id == key_id]
+        found = [
+            row
+            for start in range(0, len(names), MAX_OPS)
+            for row in self._ctx.table.batch_get(
+                [rows.secret_row_key(self._account, self._region, n) for n in names[start : start + MAX_OPS]]
+            )
+        ]
+        return [s.name for s in (rows.from_row(row) for row in found if row is not None) if s.versions]
+
+    def make_room(self, name: str) -> bool:
+        """Sweep what is past its deletion date and in the way of a new secret; whether there is room for it then."""
+        row_key = rows.secret_row_key(self._account, self._region, name)
+        purge(self._ctx.service, self._region, *row_key)
+        if self._ctx.table.get(*row_key) is not None:
+            return False
         found = rows.list_all(self._ctx.table, self._account, self._region)
-        gone = [s for s in found if s.is_gone(self._ctx.now)][:_PURGE_AT_ONCE]
-        return sum(
+        gone = [s for s in found if s.is_gone(self._ctx.now)]
+        for s in gone[:_PURGE_AT_ONCE]:
             purge(self._ctx.service, self._region, *rows.secret_row_key(s.account, s.region, s.name))
-            for s in gone
-        )
+        return len(found) - len(gone) < rows.MAX_SECRETS
 
     def read(self, name: str, version_id: str) -> tuple[SecretVersion, bytes]:
         """A version and its value. Warm, this is one read: the last call's key id and version tell which rows."""
-        secret, version, key_row, value_row = self._read_rows(name, version_id)
+        found = self._read_rows(name, version_id)
         while True:
             try:
-                return version, self._open(secret, version, key_row, value_row)
+                return found[1], self._open(*found)
             except Damaged:
                 # The rows of one read may straddle somebody's write: only rows that hold still are damaged.
-                serial = secret.serial
-                secret, version, key_row, value_row = self._read_rows(name, version_id)
-                if secret.serial == serial:
+                again = self._read_rows(name, version_id)
+                if again == found:
                     raise AccessKmsError(
                         "The stored value does not open: it was changed outside this service."
                     ) from None
+                found = again
 
     def _read_rows(self, name: str, version_id: str) -> tuple[Secret, SecretVersion, Row | None, Row | None]:
         place = (self._account, self._region, name)

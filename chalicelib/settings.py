@@ -1,6 +1,7 @@
 """Settings: the only reader of the environment. docs/settings.md lists every variable."""
 
 import os
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -47,13 +48,15 @@ class Settings:
     """What the software keystore's domain keys are sealed under; empty: a generated file in `home`."""
     throttle: bool = True
     rates: Mapping[str, float] = field(default_factory=dict)
-    """`service.Action` -> requests a second and account, in place of the defaults."""
+    """`service.Action`, or `service.*`, -> requests a second and account, in place of the defaults."""
     secret_value_max_bytes: int = 4096
     strict_private_edition: bool = False
     """CreateSecret demands VersionId, as the private edition's document does."""
     accept_unsigned_payload: bool = False
     require_signed_action: bool = False
     """Refuse TC3 requests that do not sign X-TC-Action, X-TC-Version and X-TC-Region."""
+    delete_keys_in_use: bool = False
+    """Let ScheduleKeyDeletion take a key that a secret's value is sealed under."""
     credential_cache_seconds: int = 10
     audit_days: int = 30
     bootstrap: Bootstrap = field(default_factory=Bootstrap)
@@ -66,7 +69,7 @@ class Settings:
             stage=reader.text("STAGE", "local"),
             home=Path(reader.text("HOME", ".keystead")),
             regions=_regions(reader.text("REGIONS", _DEFAULT_REGIONS)),
-            port=int(env.get("PORT", "8000")),
+            port=_integer("PORT", env.get("PORT", "8000"), 1, 65535),
             hosts=tuple(h.strip() for h in reader.text("HOSTS", "").split(",") if h.strip()),
             table=reader.choice("TABLE", ("sqlite", "dynamodb")),
             table_names={
@@ -85,12 +88,17 @@ class Settings:
             strict_private_edition=reader.flag("STRICT_PRIVATE_EDITION", default=False),
             accept_unsigned_payload=reader.flag("ACCEPT_UNSIGNED_PAYLOAD", default=False),
             require_signed_action=reader.flag("REQUIRE_SIGNED_ACTION", default=False),
+            delete_keys_in_use=reader.flag("DELETE_KEYS_IN_USE", default=False),
             credential_cache_seconds=reader.integer("CREDENTIAL_CACHE_SECONDS", 10, 0, 300),
             audit_days=reader.integer("AUDIT_DAYS", 30, 1, 365),
             bootstrap=Bootstrap(
-                uin=reader.text("BOOTSTRAP_UIN", ""),
-                secret_id=reader.text("BOOTSTRAP_SECRET_ID", ""),
-                secret_key=reader.text("BOOTSTRAP_SECRET_KEY", ""),
+                uin=reader.form("BOOTSTRAP_UIN", r"[1-9][0-9]{0,17}", "a number of up to 18 digits"),
+                secret_id=reader.form(
+                    "BOOTSTRAP_SECRET_ID", r"AKID[A-Za-z0-9]{1,60}", "AKID and up to 60 letters and digits"
+                ),
+                secret_key=reader.form(
+                    "BOOTSTRAP_SECRET_KEY", r"[!-~]{8,128}", "8 to 128 printable characters without spaces"
+                ),
             ),
         )
         reader.refuse_leftovers()
@@ -119,15 +127,24 @@ class _Reader:
         return value == "on"
 
     def integer(self, name: str, default: int, low: int, high: int) -> int:
-        value = self.text(name, str(default))
-        if not (value.isascii() and value.isdigit() and low <= int(value) <= high):
-            raise SettingError(f"KEYSTEAD_{name} is a whole number from {low} to {high}")
-        return int(value)
+        return _integer(f"KEYSTEAD_{name}", self.text(name, str(default)), low, high)
+
+    def form(self, name: str, pattern: str, says: str) -> str:
+        value = self.text(name, "")
+        if value and not re.fullmatch(pattern, value):
+            raise SettingError(f"KEYSTEAD_{name} is {says}")
+        return value
 
     def refuse_leftovers(self) -> None:
         if self._left:
             names = ", ".join(f"KEYSTEAD_{name}" for name in sorted(self._left))
             raise SettingError(f"unknown settings: {names}; docs/settings.md lists those that exist")
+
+
+def _integer(name: str, value: str, low: int, high: int) -> int:
+    if not (re.fullmatch(r"[0-9]{1,18}", value) and low <= int(value) <= high):
+        raise SettingError(f"{name} is a whole number from {low} to {high}")
+    return int(value)
 
 
 def _regions(text: str) -> dict[str, str]:
@@ -143,13 +160,10 @@ def _regions(text: str) -> dict[str, str]:
 def _rates(text: str) -> dict[str, float]:
     rates = {}
     for part in filter(None, (p.strip() for p in text.split(","))):
-        name, _, rate = part.partition("=")
-        try:
-            rates[name] = float(rate)
-        except ValueError:
-            raise SettingError(
-                "KEYSTEAD_RATES is a list such as ssm.CreateSecret=200,kms.Encrypt=500"
-            ) from None
-        if not 0 < rates[name] < float("inf"):
+        match = re.fullmatch(r"([a-z]+\.(?:\*|[A-Z][A-Za-z0-9]*))=([0-9]{1,9}(?:\.[0-9]{1,9})?)", part)
+        if match is None or match[1] in rates:
+            raise SettingError("KEYSTEAD_RATES is a list such as ssm.CreateSecret=200,kms.*=500")
+        rates[match[1]] = float(match[2])
+        if not rates[match[1]]:
             raise SettingError("every rate in KEYSTEAD_RATES is above 0")
     return rates

@@ -6,6 +6,7 @@ from typing import Annotated, Final
 
 from chalicelib.errors import (
     InvalidAlias,
+    InvalidCiphertext,
     InvalidHsmClusterId,
     InvalidKeyId,
     InvalidParameter,
@@ -20,6 +21,13 @@ KeyId = Annotated[
     Matches(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", "is a UUID in lower case", InvalidKeyId),
     RECORDED,
 ]
+KeyIds = Annotated[list[KeyId], Items(100, 1, InvalidParameter), RECORDED]
+BoundName = Annotated[
+    str,
+    Matches(r"[!-~]{1,128}", "has 1 to 128 visible ASCII characters", InvalidParameter),
+    RECORDED,
+]
+Blob = Annotated[str, Characters(8192, 1, InvalidCiphertext)]
 Alias = Annotated[
     str,
     Matches(

@@ -14,6 +14,8 @@ from chalicelib.hsm.port import Hsm
 from chalicelib.table import accounts
 from chalicelib.table.port import Table
 
+ID_PREFIX: Final = "AKID"
+
 _MAX_CACHED: Final = 10_000
 _MAX_DERIVED: Final = 16
 
@@ -59,7 +61,7 @@ class Credentials:
         """The credential; raises InvalidSecretId, SecretIdNotFound or TokenFailure."""
         if token:
             raise TokenFailure("The token was not made here: permanent keys are used without one.")
-        if not secret_id.startswith("AKID"):
+        if not secret_id.startswith(ID_PREFIX):
             raise InvalidSecretId
         now = self._monotonic()
         with self._lock:

@@ -12,7 +12,7 @@ from typing import Any, Final
 from chalicelib import audit, ids
 from chalicelib.access_keys import Caller
 from chalicelib.api import body, envelope, registry, signature
-from chalicelib.api.credentials import Credentials
+from chalicelib.api.credentials import ID_PREFIX, Credentials
 from chalicelib.api.http import Reply, Request
 from chalicelib.api.registry import Action
 from chalicelib.api.signature import Claim
@@ -24,12 +24,11 @@ from chalicelib.errors import (
     DryRunOperation,
     InternalError,
     InvalidAuthorization,
-    InvalidParameter,
     MissingParameter,
     UnsupportedRegion,
 )
 from chalicelib.hsm.port import HsmError, HsmUnavailable
-from chalicelib.params import nest, read_json
+from chalicelib.params import boolean, nest, read_json
 from chalicelib.table.port import Busy, Conflict, TableError, Unacknowledged
 
 _log: Final = logging.getLogger("keystead")
@@ -73,7 +72,9 @@ class Gateway:
         if request is not None:
             event.source_ip = request.source_ip
             event.user_agent = request.headers.get("user-agent", "")
-            event.version, event.action, event.region, event.secret_id = signature.peek(request)
+            event.version, event.action, event.region, secret_id = signature.peek(request)
+            # Whoever mixes up the two halves of an access key sends the SecretKey here.
+            event.secret_id = secret_id if secret_id.startswith(ID_PREFIX) else ""
         return event
 
     def _run(self, request: Request, event: Event) -> dict[str, Any]:
@@ -85,7 +86,7 @@ class Gateway:
         event.region = region
         self._throttle.admit(caller.account, f"{action.service}.{action.name}")
         given, lexical = _parameters(request, claim)
-        dry_run = _dry_run(given)
+        dry_run = _dry_run(given, lexical=lexical)
         arguments = action.parameters.read(given, lexical=lexical)
         event.parameters = action.parameters.recorded(given)
         return self._perform(action, caller, region, event, arguments, dry_run=dry_run)
@@ -136,7 +137,7 @@ class Gateway:
             if dry_run:
                 raise DryRunOperation
             if not ctx.committed:
-                audit.keep(ctx.table, event.row(self._settings.audit_days))
+                audit.keep(ctx.table, event.row(self._settings.audit_days), ctx.trailing)
             return members
         raise InternalError("The resource is being changed by many calls at once: try again.")
 
@@ -178,11 +179,9 @@ def _parameters(request: Request, claim: Claim) -> tuple[dict[str, Any], bool]:
     return read_json(request.body), False
 
 
-def _dry_run(given: dict[str, Any]) -> bool:
+def _dry_run(given: dict[str, Any], *, lexical: bool) -> bool:
     """Take the common parameter DryRun out of the action's own."""
     value = given.pop("DryRun", None)
-    if value in (None, False, "false", "False", ""):
+    if value is None or (lexical and value == ""):
         return False
-    if value in (True, "true", "True"):
-        return True
-    raise InvalidParameter("DryRun is true or false.")
+    return boolean(value, "DryRun", lexical)

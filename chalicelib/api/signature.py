@@ -205,12 +205,12 @@ def _read_tc3(request: Request, authorization: str, settings: Settings) -> Claim
     secret_id, scope_date, scope_service, names, signature = match.groups() if match else ("", "", "", "", "")
     claim = Claim(
         secret_id=secret_id,
-        token=_optional(headers, "x-tc-token", "X-TC-Token"),
-        action=_required(headers, "x-tc-action", "X-TC-Action"),
-        version=_required(headers, "x-tc-version", "X-TC-Version"),
-        region=_optional(headers, "x-tc-region", "X-TC-Region"),
-        language=_optional(headers, "x-tc-language", "X-TC-Language"),
-        timestamp=_timestamp(headers, "x-tc-timestamp", "X-TC-Timestamp"),
+        token=_optional(_header(headers, "x-tc-token"), "X-TC-Token"),
+        action=_required(_header(headers, "x-tc-action"), "X-TC-Action"),
+        version=_required(_header(headers, "x-tc-version"), "X-TC-Version"),
+        region=_optional(_header(headers, "x-tc-region"), "X-TC-Region"),
+        language=_optional(_header(headers, "x-tc-language"), "X-TC-Language"),
+        timestamp=_timestamp(_header(headers, "x-tc-timestamp"), "X-TC-Timestamp"),
         algorithm=SKIP if skip else TC3,
         parameters=parameters,
         scope_date=scope_date,
@@ -296,7 +296,11 @@ def _canonical_requests(
 
 
 def _is_unsigned_payload(headers: Mapping[str, str]) -> bool:
-    return headers.get("x-tc-content-sha256", "").strip() == _UNSIGNED_PAYLOAD
+    return _header(headers, "x-tc-content-sha256") == _UNSIGNED_PAYLOAD
+
+
+def _header(headers: Mapping[str, str], name: str) -> str:
+    return headers.get(name, "").strip()
 
 
 # HmacSHA1 and HmacSHA256
@@ -304,17 +308,17 @@ def _is_unsigned_payload(headers: Mapping[str, str]) -> bool:
 
 def _read_v1(request: Request) -> Claim:
     parameters = _v1_parameters(request)
-    signature = _required(parameters, "Signature", "Signature")
-    if not _NONCE.fullmatch(_required(parameters, "Nonce", "Nonce")):
+    signature = _required(parameters.get("Signature", ""), "Signature")
+    if not _NONCE.fullmatch(_required(parameters.get("Nonce", ""), "Nonce")):
         raise InvalidParameter("Nonce is a whole number.")
     return Claim(
-        secret_id=_required(parameters, "SecretId", "SecretId"),
-        token=_optional(parameters, "Token", "Token"),
-        action=_required(parameters, "Action", "Action"),
-        version=_required(parameters, "Version", "Version"),
-        region=_optional(parameters, "Region", "Region"),
-        language=_optional(parameters, "Language", "Language"),
-        timestamp=_timestamp(parameters, "Timestamp", "Timestamp"),
+        secret_id=_required(parameters.get("SecretId", ""), "SecretId"),
+        token=_optional(parameters.get("Token", ""), "Token"),
+        action=_required(parameters.get("Action", ""), "Action"),
+        version=_required(parameters.get("Version", ""), "Version"),
+        region=_optional(parameters.get("Region", ""), "Region"),
+        language=_optional(parameters.get("Language", ""), "Language"),
+        timestamp=_timestamp(parameters.get("Timestamp", ""), "Timestamp"),
         algorithm=HMAC_SHA256 if parameters.get("SignatureMethod") == HMAC_SHA256 else HMAC_SHA1,
         parameters={name: value for name, value in parameters.items() if name not in _V1_COMMON},
         signed_parameters={name: value for name, value in parameters.items() if name != "Signature"},
@@ -383,12 +387,12 @@ def _v1_texts(request: Request, claim: Claim, hosts: tuple[str, ...]) -> Iterato
 
 def _hosts(request: Request, settings: Settings) -> tuple[str, ...]:
     """Answer the hosts that a client may have signed: as received, without the port, the configured names."""
-    host = request.headers.get("host", "").strip()
+    host = _header(request.headers, "host")
     if not (host and host.isprintable()):
         raise SignatureFailure("The Host header is missing or not plain text: send the host that was signed.")
     name, colon, port = host.rpartition(":")
     bare = (name,) if colon and port.isdigit() else ()
-    return tuple(dict.fromkeys((host, *bare, *settings.hosts)))
+    return (host, *bare, *settings.hosts)
 
 
 def _query(request: Request) -> str:
@@ -421,23 +425,20 @@ def _check_size(request: Request, limit: int) -> None:
         raise too_large(limit)
 
 
-def _optional(source: Mapping[str, str], name: str, label: str) -> str:
-    value = source.get(name, "").strip()
+def _optional(value: str, label: str) -> str:
     if not (value.isascii() and value.isprintable()):
         raise InvalidParameter(f"{label} is not plain ASCII text.")
     return value
 
 
-def _required(source: Mapping[str, str], name: str, label: str) -> str:
-    value = _optional(source, name, label)
+def _required(value: str, label: str) -> str:
     if not value:
         raise MissingParameter(f"{label} is missing.")
-    return value
+    return _optional(value, label)
 
 
-def _timestamp(source: Mapping[str, str], name: str, label: str) -> int:
-    value = _required(source, name, label)
-    if not _TIMESTAMP.fullmatch(value):
+def _timestamp(value: str, label: str) -> int:
+    if not _TIMESTAMP.fullmatch(_required(value, label)):
         raise InvalidParameter(f"{label} is the UNIX time in whole seconds.")
     return int(value)
 

@@ -45,7 +45,7 @@ class Throttle:
         enabled: bool = True,
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._rates = {**RATES, **rates}
+        self._rates = rates
         self._enabled = enabled
         self._monotonic = monotonic
         self._buckets: OrderedDict[tuple[str, str], tuple[float, float]] = OrderedDict()
@@ -55,7 +55,7 @@ class Throttle:
         """Take one token of (account, action); raise RequestLimitExceeded when there is none."""
         if not self._enabled:
             return
-        rate = self._rates.get(action, self._rates.get(action.partition(".")[0] + ".*", DEFAULT_RATE))
+        rate = self._rate(action)
         burst = max(rate, 1.0)
         now = self._monotonic()
         with self._lock:
@@ -69,3 +69,8 @@ class Throttle:
             raise RequestLimitExceeded(
                 f"More than {rate:g} requests of this action in one second: slow down and try again."
             )
+
+    def _rate(self, action: str) -> float:
+        """What the operator set for the action, else for its service (`ssm.*`), else the default."""
+        everything = action.partition(".")[0] + ".*"
+        return self._rates.get(action) or self._rates.get(everything) or RATES.get(action, DEFAULT_RATE)

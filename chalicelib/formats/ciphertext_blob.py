@@ -3,7 +3,7 @@
 version = 1 (1 byte) | key id (16) | backing key version (4) | message (KS-FMT-4)
 """
 
-import base64
+import binascii
 import uuid
 from dataclasses import dataclass
 from typing import Final
@@ -31,7 +31,7 @@ def encode(key_id: str, backing_version: int, message: bytes) -> str:
     key_uuid = uuid.UUID(key_id)
     if str(key_uuid) != key_id:
         raise ValueError("a key id is a UUID in lower case")
-    return base64.b64encode(VERSION + key_uuid.bytes + backing_version.to_bytes(4) + message).decode()
+    return _base64(VERSION + key_uuid.bytes + backing_version.to_bytes(4) + message)
 
 
 def decode(text: str) -> CiphertextBlob:
@@ -39,10 +39,10 @@ def decode(text: str) -> CiphertextBlob:
     if len(text) > MAX_CHARACTERS:
         raise Damaged
     try:
-        blob = base64.b64decode(text, validate=True)
+        blob = binascii.a2b_base64(text, strict_mode=True)
     except ValueError:
         raise Damaged from None
-    if blob[:1] != VERSION or len(blob) <= _HEADER or base64.b64encode(blob).decode() != text:
+    if blob[:1] != VERSION or len(blob) <= _HEADER or _base64(blob) != text:
         raise Damaged
     return CiphertextBlob(
         key_id=str(uuid.UUID(bytes=blob[1:17])),
@@ -57,3 +57,7 @@ def associated_data_for(key_id: str, backing_version: int, context: bytes) -> by
     Account and region are authenticated by the key token's binding.
     """
     return associated_data("ciphertext-blob", VERSION, key_id, backing_version, context)
+
+
+def _base64(blob: bytes) -> str:
+    return binascii.b2a_base64(blob, newline=False).decode()

@@ -10,9 +10,9 @@ one key is not limited by GCM's 2**32.
 import secrets
 import threading
 from collections.abc import Callable
-from typing import Final
+from typing import Any, Final
 
-from cryptography.hazmat.primitives.ciphers import Cipher
+from cryptography.hazmat.primitives.ciphers import BlockCipherAlgorithm, Cipher
 from cryptography.hazmat.primitives.ciphers.algorithms import AES256, SM4
 from cryptography.hazmat.primitives.ciphers.modes import ECB
 
@@ -22,7 +22,11 @@ from chalicelib.hsm.port import Damaged, KeyKind
 SUITES: Final = {KeyKind.AES_256: b"\x01", KeyKind.SM4: b"\x02"}
 NONCE_BYTES: Final = 24
 BLOCK_BYTES: Final = 16
-_CIPHERS: Final = {KeyKind.AES_256: AES256, KeyKind.SM4: SM4}
+_CIPHERS: Final[dict[KeyKind, Callable[[Any], BlockCipherAlgorithm]]] = {
+    KeyKind.AES_256: AES256,
+    KeyKind.SM4: SM4,
+}
+"""Their keys are documented as bytes-like, and typed as bytes."""
 _LABEL: Final = 0x58
 """`X`, the Label of the key derivation."""
 
@@ -56,8 +60,10 @@ class MessageKey:
         if len(key) != aead.KEY_BYTES[kind]:
             raise ValueError("the key has the wrong length")
         self._kind = kind
-        # Only the expanded key is kept: OpenSSL erases it when this object goes. ECB is the bare block cipher here.
-        self._block_cipher = Cipher(_CIPHERS[kind](key), ECB()).encryptor()  # noqa: S305 - see Derivation
+        self._suite = SUITES[kind]
+        secret = bytearray(key)
+        self._block_cipher = Cipher(_CIPHERS[kind](secret), ECB()).encryptor()  # noqa: S305 - see Derivation
+        secret[:] = bytes(len(secret))  # the expanded key stays, which OpenSSL erases when this object goes
         self._lock = threading.Lock()  # the cipher object refuses to be used by two threads at once
         self._derivation = Derivation(kind, self._block_cipher.update(bytes(BLOCK_BYTES)))
 
@@ -67,12 +73,12 @@ class MessageKey:
         """A message; 41 bytes longer than the plaintext."""
         nonce = random(NONCE_BYTES)
         sealed = aead.seal(self._kind, self._derive(nonce), nonce[12:], plaintext, associated_data)
-        return SUITES[self._kind] + nonce + sealed
+        return self._suite + nonce + sealed
 
     def open_sealed(self, message: bytes, associated_data: bytes) -> bytes:
         """The plaintext; Damaged for whatever is not a message made with this key and associated data."""
         nonce, sealed = message[1 : 1 + NONCE_BYTES], message[1 + NONCE_BYTES :]
-        if message[:1] != SUITES[self._kind] or len(nonce) < NONCE_BYTES:
+        if message[:1] != self._suite or len(nonce) < NONCE_BYTES:
             raise Damaged
         return aead.open_sealed(self._kind, self._derive(nonce), nonce[12:], sealed, associated_data)
 

@@ -26,6 +26,8 @@ from chalicelib.settings import Settings
 CACHED_KEYS: Final = 4096
 """Unwrapped keys kept in memory; the least recently used goes first."""
 
+_SEAL_KEY: Final = "seal.key"
+
 
 class SoftwareHsm:
     """One domain. Thread-safe. After its start it looks at the disk only for a token of a generation that it lacks."""
@@ -60,9 +62,9 @@ class SoftwareHsm:
             )
         if not re.fullmatch(r"[a-z0-9][a-z0-9-]{0,63}", domain):
             raise HsmMisconfigured("An HSM domain's name has lower-case letters, digits and hyphens only.")
-        key_file = _KeyFile(settings.home, domain, settings.seal_passphrase)
         with _misconfigured_by_os():
-            return cls(domain, key_file.open(), key_file)
+            key_file = _KeyFile(settings.home, domain, settings.seal_passphrase)
+            return cls(domain, key_file.read(), key_file)
 
     @classmethod
     def ephemeral(cls, domain: str) -> Self:
@@ -107,7 +109,7 @@ class SoftwareHsm:
             else:
                 self._keys()
                 with _misconfigured_by_os():
-                    self._domain_keys = _message_keys(self._key_file.rotate())
+                    self._domain_keys = _message_keys(self._key_file.add_generation())
             return max(self._domain_keys)
 
     def rewrap(self, key: HsmKey) -> HsmKey:
@@ -135,9 +137,8 @@ class SoftwareHsm:
 
     def _wrap(self, kind: KeyKind, binding: bytes, material: bytes) -> HsmKey:
         generation, domain_key = max(self._keys().items())
-        return HsmKey(
-            kind, key_token.seal(domain_key, generation, kind, binding, material, self._random), binding
-        )
+        token = key_token.seal(domain_key, generation, kind, binding, material, random=self._random)
+        return HsmKey(kind, token, binding)
 
     def _unwrap(self, kind: KeyKind, token: bytes, binding: bytes) -> bytes:
         generation = key_token.generation(token)
@@ -169,110 +170,89 @@ class _KeyFile:
     """`<home>/hsm/<domain>.keys`: mode 0600, replaced as a whole or not at all."""
 
     def __init__(self, home: Path, domain: str, passphrase: str) -> None:
+        """Makes the file where there is none."""
         self.sealed_by = SealedBy.PASSPHRASE if passphrase else SealedBy.RANDOM_KEY
-        self._home = home
-        self._path = home / "hsm" / f"{domain}.keys"
         self._domain = domain
-        self._passphrase = passphrase
-        self._header: Header | None = None
-        self._seal_key = bytearray()
+        self._path = home / "hsm" / f"{domain}.keys"
         self._seen: tuple[int, ...] = ()
-
-    def open(self) -> dict[int, bytes]:
-        """The keys; makes the file where there is none."""
         if not self._path.exists():
-            self._create()
-        file = self._read()
+            self._create(home, passphrase)
         try:
-            self._header = Header.read(file)
+            self._header = Header.read(self._path.read_bytes())
         except Damaged:
             raise HsmMisconfigured(
                 f"{self._path} is not a key file of this release: put back its backup."
             ) from None
         if self._header.sealed_by is not self.sealed_by:
             raise HsmMisconfigured(
-                f"{self._path} is sealed under {self._home / 'seal.key'}: unset KEYSTEAD_SEAL_PASSPHRASE."
-                if self.sealed_by is SealedBy.PASSPHRASE
+                f"{self._path} is sealed under {home / _SEAL_KEY}: unset KEYSTEAD_SEAL_PASSPHRASE."
+                if passphrase
                 else f"{self._path} is sealed under a passphrase: set KEYSTEAD_SEAL_PASSPHRASE to it."
             )
-        self._seal_key[:] = self._header.seal_key(self._secret())
-        self._passphrase = ""
-        return self._open_sealed(file)
+        self._seal_key = bytearray(self._header.seal_key(passphrase.encode() or _read_seal_key(home)))
+
+    def read(self) -> dict[int, bytes]:
+        """The key of each generation."""
+        with self._path.open("rb") as file:
+            self._seen = _identity(os.fstat(file.fileno()))
+            content = file.read()
+        try:
+            return domain_keys.open_sealed(self._domain, bytes(self._seal_key), content)
+        except Damaged:
+            raise HsmMisconfigured(
+                f"{self._path} does not open: "
+                + ("KEYSTEAD_SEAL_PASSPHRASE" if self.sealed_by is SealedBy.PASSPHRASE else _SEAL_KEY)
+                + " is not what it was sealed under, or it was changed."
+            ) from None
 
     def read_if_changed(self) -> dict[int, bytes] | None:
-        """The keys, unless the file is the one that was read last."""
-        return None if _identity(self._path.stat()) == self._seen else self._open_sealed(self._read())
+        """As `read`, unless the file is still the one that was read last."""
+        return None if _identity(self._path.stat()) == self._seen else self.read()
 
-    def rotate(self) -> dict[int, bytes]:
-        """Add a generation; returns the keys of all."""
-        with _locked(self._path.parent):
-            keys = self._open_sealed(self._read())
+    def add_generation(self) -> dict[int, bytes]:
+        """Add a key; returns all."""
+        with _locked(self._path.with_suffix(".lock")):
+            keys = self.read()
             keys[max(keys) + 1] = secrets.token_bytes(domain_keys.KEY_BYTES)
-            file = domain_keys.seal(self._domain, self._header, bytes(self._seal_key), keys)
-            with _temporary(self._path, file) as temporary:
+            content = domain_keys.seal(self._domain, self._header, bytes(self._seal_key), keys)
+            with _temporary(self._path, content) as temporary:
                 temporary.replace(self._path)
             _sync(self._path.parent)
-            return self._open_sealed(self._read())
+            return self.read()
 
     def close(self) -> None:
         """Overwrite the seal key."""
         self._seal_key[:] = bytes(len(self._seal_key))
 
-    def _create(self) -> None:
+    def _create(self, home: Path, passphrase: str) -> None:
         _make_directory(self._path.parent)
-        if self.sealed_by is SealedBy.RANDOM_KEY:
-            _create_seal_key(self._home)
+        # Whoever starts at the same time makes the seal key first: key files without one mean that it was lost.
+        if not passphrase and not any(self._path.parent.glob("*.keys")):
+            _publish(home / _SEAL_KEY, secrets.token_hex(32).encode() + b"\n")
         header = Header(self.sealed_by, secrets.token_bytes(domain_keys.SALT_BYTES))
+        seal_key = header.seal_key(passphrase.encode() or _read_seal_key(home))
         first = {1: secrets.token_bytes(domain_keys.KEY_BYTES)}
-        _publish(self._path, domain_keys.seal(self._domain, header, header.seal_key(self._secret()), first))
-
-    def _secret(self) -> bytes:
-        return self._passphrase.encode() or _read_seal_key(self._home)
-
-    def _read(self) -> bytes:
-        with self._path.open("rb") as file:
-            self._seen = _identity(os.fstat(file.fileno()))
-            return file.read()
-
-    def _open_sealed(self, file: bytes) -> dict[int, bytes]:
-        try:
-            return domain_keys.open_sealed(self._domain, bytes(self._seal_key), file)
-        except Damaged:
-            sealed_under = (
-                "KEYSTEAD_SEAL_PASSPHRASE"
-                if self.sealed_by is SealedBy.PASSPHRASE
-                else str(self._home / "seal.key")
-            )
-            raise HsmMisconfigured(
-                f"{sealed_under} does not open {self._path}: it is not what the file was sealed under, or the file was"
-                " changed."
-            ) from None
+        _publish(self._path, domain_keys.seal(self._domain, header, seal_key, first))
 
 
 def _message_keys(keys: Mapping[int, bytes]) -> dict[int, MessageKey]:
     return {generation: MessageKey(KeyKind.AES_256, key) for generation, key in keys.items()}
 
 
-def _create_seal_key(home: Path) -> None:
-    # Listed first: a process that starts at the same time makes the seal key before it makes a key file.
-    used = any((home / "hsm").glob("*.keys"))
-    if not (home / "seal.key").exists():
-        if used:
-            raise HsmMisconfigured(
-                f"{home / 'seal.key'} is missing although key files in {home / 'hsm'} exist: put back its backup, or set"
-                " KEYSTEAD_SEAL_PASSPHRASE if they are sealed under a passphrase."
-            )
-        _publish(home / "seal.key", secrets.token_hex(32).encode() + b"\n")
-
-
 def _read_seal_key(home: Path) -> bytes:
-    path = home / "seal.key"
-    with path.open("rb") as file:
-        if stat.S_IMODE(os.fstat(file.fileno()).st_mode) & 0o077:
-            raise HsmMisconfigured(f"{path} can be read by others: set its mode to 0600.")
-        text = file.read()
+    path = home / _SEAL_KEY
+    try:
+        with path.open("rb") as file:
+            mode = stat.S_IMODE(os.fstat(file.fileno()).st_mode)
+            text = file.read()
+    except FileNotFoundError:
+        raise HsmMisconfigured(
+            f"{path} is missing: put back its backup, or set KEYSTEAD_SEAL_PASSPHRASE if that was set before."
+        ) from None
+    if mode & 0o077:
+        raise HsmMisconfigured(f"{path} is open to other users: set its mode to 0600.")
     if not re.fullmatch(rb"[0-9a-f]{64}\n?", text):
-        raise HsmMisconfigured(f"{path} does not have 64 hexadecimal digits: put back its backup.")
+        raise HsmMisconfigured(f"{path} does not hold 64 hexadecimal digits: put back its backup.")
     return bytes.fromhex(text.decode())
 
 
@@ -293,7 +273,7 @@ def _make_directory(path: Path) -> None:
     if not path.is_dir():
         _make_directory(path.parent)
         with contextlib.suppress(FileExistsError):
-            path.mkdir()
+            path.mkdir(mode=0o700)
             path.chmod(0o700)  # whatever the umask
         _sync(path.parent)
 
@@ -321,21 +301,15 @@ def _temporary(path: Path, content: bytes) -> Iterator[Path]:
 
 
 def _sync(directory: Path) -> None:
-    with _opened(directory) as descriptor:
-        os.fsync(descriptor)
-
-
-@contextlib.contextmanager
-def _locked(directory: Path) -> Iterator[None]:
-    with _opened(directory) as descriptor:
-        fcntl.flock(descriptor, fcntl.LOCK_EX)
-        yield
-
-
-@contextlib.contextmanager
-def _opened(directory: Path) -> Iterator[int]:
     descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
     try:
-        yield descriptor
+        os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+@contextlib.contextmanager
+def _locked(path: Path) -> Iterator[None]:
+    with path.open("ab") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield

@@ -12,7 +12,12 @@ from chalicelib.jobs.sweep import Outcome
 
 _log: Final = logging.getLogger("keystead")
 
-EVERY_MINUTES: Final = {"delete_expired_secrets": 5}
+EVERY_MINUTES: Final = {
+    "delete_expired_keys": 60,
+    "delete_expired_secrets": 5,
+    "expire_imported_material": 5,
+    "rotate_keys": 60,
+}
 """Job -> minutes between two runs; the module and the function have the job's name."""
 
 

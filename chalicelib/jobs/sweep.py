@@ -6,12 +6,19 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
-from chalicelib.context import Service
+from chalicelib import ids
+from chalicelib.access_keys import ROOT, Caller
+from chalicelib.audit import Event
+from chalicelib.context import Context, Service
 from chalicelib.jobs.lease import Lease
-from chalicelib.table.port import Row, TableError, due_position
+from chalicelib.model.key import Key
+from chalicelib.table.port import Conflict, Row, due_position
 
 _log: Final = logging.getLogger("keystead")
 PAGE: Final = 100
+SERVICE: Final = "Service"
+"""Who acts in the events of jobs."""
+
 MAX_SECONDS: Final = 60.0
 """A run ends after this long; the next one resumes. Half of the lease, so that a run never outlives it."""
 
@@ -26,6 +33,26 @@ class Outcome:
     failed: int = 0
     finished: bool = False
     """Whether every row that was due has been looked at."""
+
+
+def act(service: Service, region: str, action: str, key: Key) -> Context:
+    """A Context in which the service itself acts on an account's key, with an event that says so."""
+    now_ms = service.clock.now_ms()
+    event = Event(
+        id=ids.request_id(now_ms),
+        at_ms=now_ms,
+        service="kms",
+        action=action,
+        region=region,
+        is_read=False,
+        account=key.account,
+        user_type=SERVICE,
+        authentication="job",
+    )
+    event.note("key", key.id)
+    ctx = Context(service, Caller(key.account, key.account, SERVICE, ROOT, ""), region, event)
+    ctx.authorise(ctx.keys.resource(key))
+    return ctx
 
 
 def run(
@@ -56,7 +83,9 @@ def run(
         for row in rows:
             try:
                 outcome.done += work(row)
-            except TableError as error:
+            except Conflict:
+                continue  # somebody else was faster; if anything is left to do, the row is still due
+            except Exception as error:  # noqa: BLE001 - a row that cannot even be read must not hold up the others
                 outcome.failed += 1
                 _log.warning("job %s in %s: a row failed: %s", kind, region, type(error).__name__)
         outcome.finished = len(rows) < page

@@ -1,5 +1,6 @@
 """A customer master key (CMK): its states and what each action may do with it."""
 
+import hmac
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
@@ -8,11 +9,18 @@ from typing import Any, Final, Self
 from chalicelib.errors import (
     CmkArchived,
     CmkDisabled,
+    CmkNotPendingDelete,
+    CmkShouldBeDisabled,
     CmkStateNotSupport,
+    CmkUsedByCloudProduct,
+    ExternalCmkCanNotRotate,
     InvalidKeyUsage,
     InvalidParameter,
     KeyPendingDelete,
+    MaterialNotMatch,
+    NotExternalCmk,
     NotUserCreatedCmk,
+    RotateNotSupported,
     UnsupportedKeyUsageInCurrentRegion,
 )
 
@@ -64,6 +72,8 @@ class BackingKey:
     kind: str
     token: bytes = field(repr=False)
     created_at: int
+    public_key: bytes = b""
+    """SubjectPublicKeyInfo in DER (RFC 5280, 4.1.2.7); empty for symmetric keys."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -87,7 +97,13 @@ class Key:
     rotate_days: int = DEFAULT_ROTATE_DAYS
     last_rotated_at: int = 0
     deletion_at: int = 0
+    """Epoch seconds; 0 unless pending."""
     valid_to: int = 0
+    """When imported material expires; 0 is never."""
+    material_check: bytes = b""
+    """Tells whether an import brings the same material as the first one, which stays bound to the key for ever."""
+    bound: int = 0
+    """How many cloud resources are bound to the key."""
     backing: tuple[BackingKey, ...] = ()
     """Oldest first, the current one last."""
     tags: Mapping[str, str] = field(default_factory=dict)
@@ -163,19 +179,145 @@ class Key:
         if self.state not in (KeyState.ENABLED, KeyState.ARCHIVED):
             raise CmkDisabled
 
+    def check_public(self) -> None:
+        """The asymmetric actions: enabled asymmetric keys only."""
+        if self.is_symmetric:
+            raise InvalidParameter("KeyId names a symmetric key: this action takes asymmetric ones.")
+        self._check_state(KeyState.ENABLED)
+
+    def as_of(self, now: int) -> Self:
+        """The key as it is now: imported material past its date is gone, whether a job has removed it or not."""
+        if not 0 < self.valid_to <= now or self.state in (KeyState.PENDING_IMPORT, KeyState.PENDING_DELETE):
+            return self
+        return self.drop_material()
+
+    def is_gone(self, now: int) -> bool:
+        """Whether the deletion date has passed, swept or not."""
+        return self.state is KeyState.PENDING_DELETE and self.deletion_at <= now
+
     def enable(self) -> Self:
         """Enabled from Disabled; clients send it again to an enabled key, which succeeds."""
-        if self.state not in (KeyState.ENABLED, KeyState.DISABLED):
-            raise CmkStateNotSupport
+        self._check_state(KeyState.ENABLED, KeyState.DISABLED)
         return replace(self, state=KeyState.ENABLED)
 
     def disable(self) -> Self:
-        """Disabled from Enabled; repeating it succeeds; never for a product's key."""
+        """Disabled from Enabled; repeating it succeeds; never for a product's key or one in use."""
+        self._check_free()
+        self._check_state(KeyState.ENABLED, KeyState.DISABLED)
+        return replace(self, state=KeyState.DISABLED)
+
+    def archive(self) -> Self:
+        """Archived, decrypt only, from Enabled or Disabled (Terraform archives disabled keys); repeating it succeeds."""
+        self._check_free()
+        self._check_state(KeyState.ENABLED, KeyState.DISABLED, KeyState.ARCHIVED)
+        return replace(self, state=KeyState.ARCHIVED)
+
+    def cancel_archive(self) -> Self:
+        self._check_user_created()
+        self._check_state(KeyState.ARCHIVED)
+        return replace(self, state=KeyState.ENABLED)
+
+    def check_deletable(self) -> None:
+        """Deletion starts from any state in which nothing is encrypted any more."""
+        self._check_free()
+        if self.state is KeyState.ENABLED:
+            raise CmkShouldBeDisabled
+        self._check_state(KeyState.DISABLED, KeyState.PENDING_IMPORT, KeyState.ARCHIVED)
+
+    def schedule_deletion(self, *, at: int) -> Self:
+        self.check_deletable()
+        return replace(self, state=KeyState.PENDING_DELETE, deletion_at=at)
+
+    def cancel_deletion(self) -> Self:
+        """Disabled again, or waiting for material where there is none."""
+        if self.state is not KeyState.PENDING_DELETE:
+            raise CmkNotPendingDelete
+        state = KeyState.DISABLED if self.backing else KeyState.PENDING_IMPORT
+        return replace(self, state=state, deletion_at=0)
+
+    def rename(self, alias: str) -> Self:
+        self._check_not_pending_delete()
+        return replace(self, alias=alias)
+
+    def describe(self, description: str) -> Self:
+        self._check_not_pending_delete()
+        return replace(self, description=description)
+
+    def enable_rotation(self, days: int) -> Self:
+        """Rotation may be switched on for a disabled key; it rotates while it is enabled."""
+        if self.origin is Origin.EXTERNAL:
+            raise ExternalCmkCanNotRotate
+        self.check_symmetric()
+        self._check_state(KeyState.ENABLED, KeyState.DISABLED)
+        return replace(self, rotation_enabled=True, rotate_days=days)
+
+    def disable_rotation(self) -> Self:
+        return replace(self, rotation_enabled=False)
+
+    def check_rotatable(self) -> None:
+        """RotateKey: an enabled symmetric key of KMS's own material, with rotation on."""
+        if (
+            self.origin is Origin.EXTERNAL
+            or not self.is_symmetric
+            or not self.rotation_enabled
+            or self.state is not KeyState.ENABLED
+        ):
+            raise RotateNotSupported
+
+    def check_external(self) -> None:
+        if self.origin is not Origin.EXTERNAL:
+            raise NotExternalCmk
+
+    def check_takes_import_parameters(self) -> None:
+        """GetParametersForImport: any state but pending deletion."""
+        self.check_external()
+        self._check_not_pending_delete()
+
+    def import_material(self, backing: BackingKey, material_check: bytes, *, valid_to: int) -> Self:
+        """The key with its material: the first import decides what it is, later ones renew its end."""
+        self.check_external()
+        self._check_state(KeyState.ENABLED, KeyState.PENDING_IMPORT)
+        if self.material_check and not hmac.compare_digest(self.material_check, material_check):
+            raise MaterialNotMatch
+        return replace(
+            self, state=KeyState.ENABLED, backing=(backing,), material_check=material_check, valid_to=valid_to
+        )
+
+    def delete_material(self) -> Self:
+        """Without its imported material, until the same bytes are imported again."""
+        self.check_external()
+        if self.bound:
+            raise CmkUsedByCloudProduct
+        self._check_state(KeyState.ENABLED, KeyState.DISABLED)
+        return self.drop_material()
+
+    def drop_material(self) -> Self:
+        return replace(self, state=KeyState.PENDING_IMPORT, backing=(), valid_to=0)
+
+    def bind(self) -> Self:
+        """One more cloud resource uses the key, so its material must not expire by itself."""
+        self._check_state(KeyState.ENABLED)
+        return replace(self, bound=self.bound + 1, valid_to=0)
+
+    def unbind(self) -> Self:
+        return replace(self, bound=self.bound - 1)
+
+    def _check_state(self, *allowed: KeyState) -> None:
+        if self.state not in allowed:
+            raise CmkStateNotSupport
+
+    def _check_not_pending_delete(self) -> None:
+        if self.state is KeyState.PENDING_DELETE:
+            raise CmkStateNotSupport
+
+    def _check_user_created(self) -> None:
         if self.owner != USER:
             raise NotUserCreatedCmk
-        if self.state not in (KeyState.ENABLED, KeyState.DISABLED):
-            raise CmkStateNotSupport
-        return replace(self, state=KeyState.DISABLED)
+
+    def _check_free(self) -> None:
+        self._check_user_created()
+        if self.bound:
+            raise CmkUsedByCloudProduct
 
 
 def algorithm(usage: str, standard: str) -> str:

@@ -5,7 +5,9 @@
 | the key, newest backing keys inline | `K#<account>#<region>#<id>` | `M` |
 | an older backing key, immutable | same | `V#<version>` |
 | its alias, unique | `AL#<account>#<region>#<alias>` | `A` |
-| its line in lists | `LK#<account>#<region>` | `<created ms>#<id>` |
+| a cloud resource bound to it | same | `B#<product>#<resource>` |
+| when it was last used | same | `U` |
+| its line in lists, which never changes | `LK#<account>#<region>` | `<created ms>#<id>` |
 | the quota | `CT#<account>#<region>` | `keys` |
 """
 
@@ -14,13 +16,16 @@ from collections.abc import Iterable
 from typing import Any, Final
 
 from chalicelib.formats import record
-from chalicelib.model.key import MAX_KEYS, BackingKey, Key, KeyState, Origin
-from chalicelib.table.port import Add, Delete, Expect, Op, Put, Row, Table
+from chalicelib.model.key import MAX_KEYS, USER, BackingKey, Key, KeyState, Origin
+from chalicelib.table.port import MAX_OPS, Add, Delete, Due, Expect, Op, Put, Row, Table
 
 INLINE_BACKING: Final = 8
 """Backing keys kept in the key's own row; older ones have rows of their own."""
 
-_PAGE: Final = 1000
+ROTATE: Final = "rotate_keys"
+DELETE_EXPIRED: Final = "delete_expired_keys"
+EXPIRE_MATERIAL: Final = "expire_imported_material"
+"""The jobs that keys wait for."""
 
 
 def key_row_key(account: str, region: str, key_id: str) -> tuple[str, str]:
@@ -45,24 +50,82 @@ def create(key: Key) -> list[Op]:
         Put(_alias_row(key), Expect.ABSENT),
         Put(_list_row(key), Expect.ABSENT),
     ]
-    if key.owner == "user":
-        ops.append(Add(f"CT#{key.account}#{key.region}", "keys", 1, at_most=MAX_KEYS))
-    return ops
+    return ops + _quota(key, 1 if _counts(key) else 0)
 
 
 def replace(old: Key, new: Key) -> list[Op]:
-    """The ops that turn `old`, as it was read, into `new`: 0 its row, 1 its line in lists, then whatever else changes."""
-    ops: list[Op] = [Put(_row(new), old.row_version), Put(_list_row(new), Expect.EXISTS)]
+    """The ops that turn `old`, as it was read, into `new`: 0 its row, then whatever else changes.
+
+    1 is the new alias where there is one; the quota comes last.
+    """
+    ops: list[Op] = [Put(_row(new), old.row_version)]
     if new.alias != old.alias:
-        ops += [
-            Put(_alias_row(new), Expect.ABSENT),
-            Delete(*alias_row_key(old.account, old.region, old.alias), Expect.EXISTS),
-        ]
-    kept = {b.version for b in old.backing[-INLINE_BACKING:]}
-    ops += [
-        Put(_backing_row(new, b), Expect.ABSENT) for b in new.backing[:-INLINE_BACKING] if b.version in kept
+        old_alias = alias_row_key(old.account, old.region, old.alias)
+        ops += [Put(_alias_row(new), Expect.ABSENT), Delete(*old_alias, Expect.EXISTS)]
+    ops += [Put(_backing_row(new, b), Expect.ABSENT) for b in new.backing[:-INLINE_BACKING]]
+    return ops + _quota(new, _counts(new) - _counts(old))
+
+
+def destroy(key: Key, now: int) -> list[Op]:
+    """The ops that destroy a key whose older backing keys are gone already: what stays is a tombstone."""
+    pk, sk = key_row_key(key.account, key.region, key.id)
+    tombstone = {
+        "tombstone": now,
+        "id": key.id,
+        "account": key.account,
+        "region": key.region,
+        "alias": key.alias,
+    }
+    return [
+        Put(Row(pk=pk, sk=sk, body=record.encode(tombstone)), key.row_version),
+        Delete(*alias_row_key(key.account, key.region, key.alias), Expect.ANY),
+        Delete(f"LK#{key.account}#{key.region}", _list_sk(key), Expect.ANY),
     ]
-    return ops
+
+
+def bind(key: Key, product: str, resource: str) -> Op:
+    """The op that records which resource is bound to a key."""
+    pk, sk = binding_row_key(key, product, resource)
+    return Put(
+        Row(pk=pk, sk=sk, body=record.encode({"product": product, "resource": resource})), Expect.ABSENT
+    )
+
+
+def unbind(key: Key, product: str, resource: str) -> Op:
+    """The op that forgets a bound resource."""
+    return Delete(*binding_row_key(key, product, resource), Expect.EXISTS)
+
+
+def binding_row_key(key: Key, product: str, resource: str) -> tuple[str, str]:
+    """Where a bound resource is; products have no `#` in their names."""
+    return key_row_key(key.account, key.region, key.id)[0], f"B#{product}#{resource}"
+
+
+def use_row_key(account: str, region: str, key_id: str) -> tuple[str, str]:
+    """Where the time of the last use is."""
+    return f"K#{account}#{region}#{key_id}", "U"
+
+
+def put_use(account: str, region: str, key_id: str, used_at: int) -> Op:
+    """The op that notes a use."""
+    pk, sk = use_row_key(account, region, key_id)
+    return Put(Row(pk=pk, sk=sk, body=record.encode({"used": used_at})), Expect.ANY)
+
+
+def used_at(row: Row | None) -> int:
+    """Epoch seconds of the last use; 0 is never."""
+    return int(record.decode(row.body)["used"]) if row is not None else 0
+
+
+def _counts(key: Key) -> bool:
+    """Whether the key takes a place of the quota: not while it is pending deletion, and never a product's key."""
+    return key.owner == USER and key.state is not KeyState.PENDING_DELETE
+
+
+def _quota(key: Key, change: int) -> list[Op]:
+    if not change:
+        return []
+    return [Add(f"CT#{key.account}#{key.region}", "keys", change, at_least=0, at_most=MAX_KEYS)]
 
 
 def from_row(row: Row) -> Key:
@@ -81,23 +144,43 @@ def alias_owner(row: Row) -> str:
 
 
 def list_all(table: Table, account: str, region: str) -> list[Key]:
-    """Every key of the account in the region, oldest first, without backing keys."""
+    """Every key of the account in the region, oldest first."""
     keys: list[Key] = []
     after = None
     while True:
-        rows = table.query(f"LK#{account}#{region}", after=after, limit=_PAGE)
-        keys += [_key(record.decode(row.body), 0) for row in rows]
-        if len(rows) < _PAGE:
+        lines = table.query(f"LK#{account}#{region}", after=after, limit=MAX_OPS)
+        if lines:
+            wanted = [key_row_key(account, region, record.decode(line.body)["id"]) for line in lines]
+            # A key that was destroyed in between has left its line's reader behind.
+            keys += [
+                from_row(row) for row in table.batch_get(wanted) if row is not None and not is_tombstone(row)
+            ]
+        if len(lines) < MAX_OPS:
             return keys
-        after = rows[-1].sk
+        after = lines[-1].sk
+
+
+def is_tombstone(row: Row) -> bool:
+    """Whether the row only remembers that there was a key of that id."""
+    return "tombstone" in record.decode(row.body)
 
 
 def _row(key: Key) -> Row:
     pk, sk = key_row_key(key.account, key.region, key.id)
     inline = key.backing[-INLINE_BACKING:]
-    return Row(
-        pk=pk, sk=sk, body=record.encode({**_members(key), "backing": [_backing_members(b) for b in inline]})
-    )
+    members = {**_members(key), "backing": [_backing_members(b) for b in inline]}
+    return Row(pk=pk, sk=sk, body=record.encode(members), due=_due(key))
+
+
+def _due(key: Key) -> Due | None:
+    """The one job that the key waits for next."""
+    if key.state is KeyState.PENDING_DELETE:
+        return Due(DELETE_EXPIRED, key.deletion_at)
+    if key.valid_to and key.state is not KeyState.PENDING_IMPORT:
+        return Due(EXPIRE_MATERIAL, key.valid_to)
+    if key.rotation_enabled and key.state is KeyState.ENABLED:
+        return Due(ROTATE, key.next_rotate_at)
+    return None
 
 
 def _backing_row(key: Key, backing: BackingKey) -> Row:
@@ -110,12 +193,12 @@ def _alias_row(key: Key) -> Row:
     return Row(pk=pk, sk=sk, body=record.encode({"id": key.id}))
 
 
+def _list_sk(key: Key) -> str:
+    return f"{key.created_ms:013d}#{key.id}"
+
+
 def _list_row(key: Key) -> Row:
-    return Row(
-        pk=f"LK#{key.account}#{key.region}",
-        sk=f"{key.created_ms:013d}#{key.id}",
-        body=record.encode(_members(key)),
-    )
+    return Row(pk=f"LK#{key.account}#{key.region}", sk=_list_sk(key), body=record.encode({"id": key.id}))
 
 
 def _members(key: Key) -> dict[str, Any]:
@@ -137,6 +220,8 @@ def _members(key: Key) -> dict[str, Any]:
         "rotated": key.last_rotated_at,
         "deletion": key.deletion_at,
         "valid_to": key.valid_to,
+        "check": base64.b64encode(key.material_check).decode(),
+        "bound": key.bound,
         "tags": dict(key.tags),
     }
 
@@ -160,6 +245,8 @@ def _key(members: dict[str, Any], row_version: int) -> Key:
         last_rotated_at=members["rotated"],
         deletion_at=members["deletion"],
         valid_to=members["valid_to"],
+        material_check=base64.b64decode(members["check"]),
+        bound=members["bound"],
         backing=_backings(members.get("backing", ())),
         tags=members["tags"],
         row_version=row_version,
@@ -172,7 +259,11 @@ def _backings(members: Iterable[dict[str, Any]]) -> tuple[BackingKey, ...]:
 
 def _backing(members: dict[str, Any]) -> BackingKey:
     return BackingKey(
-        members["version"], members["kind"], base64.b64decode(members["token"]), members["created"]
+        members["version"],
+        members["kind"],
+        base64.b64decode(members["token"]),
+        members["created"],
+        base64.b64decode(members.get("public", "")),
     )
 
 
@@ -182,4 +273,5 @@ def _backing_members(backing: BackingKey) -> dict[str, Any]:
         "kind": backing.kind,
         "token": base64.b64encode(backing.token).decode(),
         "created": backing.created_at,
+        **({"public": base64.b64encode(backing.public_key).decode()} if backing.public_key else {}),
     }

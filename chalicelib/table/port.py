@@ -203,8 +203,8 @@ def span(prefix: str, after: str | None, before: str | None) -> tuple[str, str |
         low = max(low, after + "\x00")
     stem = prefix.rstrip("\U0010ffff")
     if stem:
-        last = ord(stem[-1]) + 1
-        ceiling = stem[:-1] + chr(0xE000 if last == 0xD800 else last)  # UTF-8 has no surrogates
+        following = "\ue000" if stem[-1] == "\ud7ff" else chr(ord(stem[-1]) + 1)  # UTF-8 has no surrogates
+        ceiling = stem[:-1] + following
         high = ceiling if high is None else min(high, ceiling)
     return low, high
 
@@ -233,8 +233,7 @@ def _validate_row(row: Row) -> int:
     if len(row.body) > MAX_BODY or not set(row.index) <= set(INDEXES):
         msg = f"a row's body has at most {MAX_BODY} bytes, and its indexes are {INDEXES}"
         raise Refused(msg)
-    times = [at for at in (row.expires_at, row.due and row.due.at) if at is not None]
-    if not all(0 <= at <= MAX_TIME for at in times):
+    if not (0 <= (row.expires_at or 0) <= MAX_TIME and 0 <= (row.due.at if row.due else 0) <= MAX_TIME):
         msg = f"a row's times are 0 to {MAX_TIME}"
         raise Refused(msg)
     if row.due is not None:

@@ -48,7 +48,10 @@ def replace(old: Secret, new: Secret) -> list[Op]:
 
 
 def delete(secret: Secret) -> list[Op]:
-    """The ops that leave nothing of a secret, as it was read."""
+    """The ops that leave nothing of a secret, as it was read.
+
+    Its line in lists has to be there: a later secret of the same name may have reached the same row version.
+    """
     pk, sk = secret_row_key(secret.account, secret.region, secret.name)
     return [
         Delete(pk, sk, secret.row_version),
@@ -56,7 +59,7 @@ def delete(secret: Secret) -> list[Op]:
             Delete(*value_row_key(secret.account, secret.region, secret.name, v.id), Expect.ANY)
             for v in secret.versions
         ),
-        Delete(f"LS#{secret.account}#{secret.region}", _list_sk(secret), Expect.ANY),
+        Delete(f"LS#{secret.account}#{secret.region}", _list_sk(secret), Expect.EXISTS),
         Add(f"CT#{secret.account}#{secret.region}", "secrets", -1, at_least=0),
     ]
 

@@ -50,7 +50,7 @@ from chalicelib.table.port import (
 SCHEMA_VERSION: Final = 1
 APPLICATION_ID: Final = 0x4B535444  # "KSTD" tells our files from others'
 
-_COLUMNS: Final = ("pk", "sk", "version", "number", "body", "expires_at", "due_kind", "due_position", *INDEXES)
+_COLUMNS: Final = "pk, sk, version, number, body, expires_at, due_kind, due_position, " + ", ".join(INDEXES)
 _SCHEMA: Final = f"""
 BEGIN IMMEDIATE;
 CREATE TABLE item (
@@ -67,16 +67,17 @@ COMMIT;
 """
 
 _ALIVE: Final = "FROM item WHERE (expires_at IS NULL OR expires_at > ?) AND "
-_SELECT: Final = f"SELECT {', '.join(_COLUMNS)} {_ALIVE}"
+_SELECT: Final = f"SELECT {_COLUMNS} {_ALIVE}"
 _GET: Final = _SELECT + "pk = ? AND sk = ?"
 _STATE: Final = f"SELECT version, number {_ALIVE} pk = ? AND sk = ?"
-_PUT: Final = f"REPLACE INTO item ({', '.join(_COLUMNS)}) VALUES ({', '.join('?' * len(_COLUMNS))})"
+_PUT: Final = f"REPLACE INTO item VALUES ({', '.join('?' * (8 + len(INDEXES)))})"  # noqa: S608 - placeholders
 _ADD: Final = "UPDATE item SET version = version + 1, number = ? WHERE pk = ? AND sk = ?"
 _DELETE: Final = "DELETE FROM item WHERE pk = ? AND sk = ?"
 _DUE: Final = _SELECT + "due_kind = ? AND due_position > ? AND due_position < ? ORDER BY due_position LIMIT ?"
 _PURGE: Final = "DELETE FROM item WHERE rowid IN (SELECT rowid FROM item WHERE expires_at <= ? LIMIT ?)"
 
-_POLL: Final = 0.0003  # seconds between two looks at the lock
+_POLL: Final = 0.0001  # seconds between two looks at the lock
+_GATHER: Final = 0.0001  # seconds that a leader waits for others to join
 
 _Act = Callable[[sqlite3.Connection], None]
 
@@ -84,12 +85,17 @@ _Act = Callable[[sqlite3.Connection], None]
 class _Turn:
     """A writer's place in the queue: what it wants done, and how that ended."""
 
-    __slots__ = ("act", "done", "error")
+    __slots__ = ("act", "done", "error", "hold")
 
     def __init__(self, act: _Act) -> None:
         self.act = act
         self.done = False
         self.error: TableError | None = None
+        self.hold = threading.Lock()
+
+    def wait(self) -> None:
+        with self.hold:
+            pass
 
 
 class _Shared:
@@ -102,7 +108,10 @@ class _Shared:
     def _begin(self) -> None:
         self.idle: deque[sqlite3.Connection] = deque()
         self.queue: deque[_Turn] = deque()
-        self.writing = threading.Lock()
+        self.gate = threading.Lock()
+        self.led = False
+        self.company = 0
+        self.is_closed = False
         self.lock_fd = -1
         if self._lock_path is not None:
             self.lock_fd = os.open(self._lock_path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
@@ -114,18 +123,26 @@ class _Shared:
             os.close(self.lock_fd)  # while open here it would prolong a lock that the parent held just then
         self._begin()
 
-
     def close(self) -> None:
         _everywhere.discard(self)
+        self.is_closed = True
         while self.idle:
             self.idle.pop().close()
         if self.lock_fd >= 0:
             os.close(self.lock_fd)
+            self.lock_fd = -1
 
 
 _everywhere: WeakSet[_Shared] = WeakSet()
 _parents: list[deque[sqlite3.Connection]] = []
-os.register_at_fork(after_in_child=lambda: [shared.forked() for shared in tuple(_everywhere)])
+
+
+def _forked() -> None:
+    for shared in tuple(_everywhere):
+        shared.forked()
+
+
+os.register_at_fork(after_in_child=_forked)
 
 
 class SqliteTable:
@@ -145,16 +162,15 @@ class SqliteTable:
             _everywhere.add(self._shared)
         self._alone: AbstractContextManager[Any] = threading.Lock() if in_memory else nullcontext()
         """Memory has one connection, and its users take turns."""
-        with self._locked():
-            if not in_memory:
-                _make_private(Path(path))
-            con = self._connect()
-            try:
-                _prepare(con)
-            except BaseException:
-                con.close()
-                raise
-            self._shared.idle.append(con)
+        try:
+            with self._locked():
+                if not in_memory:
+                    _make_private(Path(path))
+                self._shared.idle.append(self._connect())
+                _prepare(self._shared.idle[0])
+        except BaseException:
+            self.close()
+            raise
 
     def get(self, pk: str, sk: str) -> Row | None:
         validate_key(pk, sk)
@@ -216,9 +232,12 @@ class SqliteTable:
     def close(self) -> None:
         self._shared.close()
 
-    def _range(self, column: str, value: str, bounds: tuple[str, str | None], limit: int, *, reverse: bool) -> list[Row]:
+    def _range(
+        self, column: str, value: str, bounds: tuple[str, str | None], limit: int, *, reverse: bool
+    ) -> list[Row]:
         low, high = bounds
-        sql = f"{_SELECT} {column} = ? AND sk >= ? {'' if high is None else 'AND sk < ?'} ORDER BY sk {'DESC' if reverse else ''} LIMIT ?"
+        below = "" if high is None else "AND sk < ?"
+        sql = f"{_SELECT} {column} = ? AND sk >= ? {below} ORDER BY sk {'DESC' if reverse else ''} LIMIT ?"
         return self._read(sql, (self._clock.now(), value, low, *(() if high is None else (high,)), limit))
 
     def _read(self, sql: str, parameters: tuple[str | int, ...]) -> list[Row]:
@@ -236,13 +255,38 @@ class SqliteTable:
         """Have `act` done within a transaction that is committed when this returns."""
         shared = self._shared
         turn = _Turn(act)
-        shared.queue.append(turn)
-        while not turn.done:
-            with shared.writing:
-                if not turn.done:
-                    self._commit([shared.queue.popleft() for _ in range(min(len(shared.queue), self._group))])
+        with shared.gate:
+            shared.queue.append(turn)
+            if shared.led:
+                turn.hold.acquire()
+            shared.led = True
+        try:
+            turn.wait()
+        except BaseException:
+            turn.wait()  # even an interrupt has to wait: this turn may be the one that must lead
+            raise
+        finally:
+            if not turn.done:
+                self._lead()
         if turn.error is not None:
             raise turn.error
+
+    def _lead(self) -> None:
+        """Commit for all that wait, oneself first, then hand over to the first of those that came meanwhile."""
+        shared = self._shared
+        if len(shared.queue) < shared.company:
+            time.sleep(_GATHER)  # those served just now are on their way back: worth a share of a commit
+        with shared.gate:
+            turns = [shared.queue.popleft() for _ in range(min(len(shared.queue), self._group))]
+        shared.company = len(turns)
+        try:
+            self._commit(turns)
+        finally:
+            with shared.gate:
+                next_turns = list(shared.queue)[:1]
+                shared.led = bool(next_turns)
+            for turn in turns[1:] + next_turns:
+                turn.hold.release()
 
     def _commit(self, turns: list[_Turn]) -> None:
         """Do what the writers ask for in one transaction, and tell each how it ended."""
@@ -305,6 +349,8 @@ class SqliteTable:
             return self._connect()
 
     def _connect(self) -> sqlite3.Connection:
+        if self._shared.is_closed:
+            raise TableError("the table is closed")
         try:
             con = sqlite3.connect(
                 self._path,
@@ -315,6 +361,7 @@ class SqliteTable:
             )
             con.execute("PRAGMA journal_mode = WAL")
             con.execute("PRAGMA synchronous = FULL")
+            con.execute("PRAGMA secure_delete = ON")  # what is deleted is overwritten
         except sqlite3.Error as error:
             raise _fault(error) from error
         return con
@@ -325,12 +372,9 @@ def _attempt(con: sqlite3.Connection, act: _Act) -> TableError | None:
     con.execute("SAVEPOINT turn")
     try:
         act(con)
-    except TableError as error:
+    except (TableError, sqlite3.Error) as error:
         con.execute("ROLLBACK TO turn")
-        return error
-    except sqlite3.Error as error:
-        con.execute("ROLLBACK TO turn")
-        return _fault(error)
+        return error if isinstance(error, TableError) else _fault(error)
     finally:
         con.execute("RELEASE turn")
     return None
@@ -339,7 +383,9 @@ def _attempt(con: sqlite3.Connection, act: _Act) -> TableError | None:
 def _apply(con: sqlite3.Connection, ops: Sequence[Op], now: int) -> None:
     """Check every condition, then write; no two ops touch one row, so none changes what another one sees."""
     states = [con.execute(_STATE, (now, *key_of(op))).fetchone() for op in ops]
-    failed = [place for place, (op, state) in enumerate(zip(ops, states, strict=True)) if not _holds(op, state)]
+    failed = [
+        place for place, (op, state) in enumerate(zip(ops, states, strict=True)) if not _holds(op, state)
+    ]
     if failed:
         raise Conflict(failed)
     for op, state in zip(ops, states, strict=True):
@@ -374,16 +420,16 @@ def _holds(op: Op, state: tuple[int, int] | None) -> bool:
 
 
 def _row(columns: tuple[Any, ...]) -> Row:
-    pk, sk, version, number, body, expires_at, kind, position, *values = columns
+    kind, position, *values = columns[6:]
     return Row(
-        pk=pk,
-        sk=sk,
-        body=body,
-        expires_at=expires_at,
+        pk=columns[0],
+        sk=columns[1],
+        version=columns[2],
+        number=columns[3],
+        body=columns[4],
+        expires_at=columns[5],
         due=None if kind is None else Due(kind, int(position.partition("#")[0])),
         index={name: value for name, value in zip(INDEXES, values, strict=True) if value is not None},
-        version=version,
-        number=number,
     )
 
 

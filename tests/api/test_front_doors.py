@@ -102,17 +102,31 @@ def test_function_url(case: Case, *, encoded: bool) -> None:
         ({"body": "\ud800"}, "InvalidRequest"),
         ({"body": {}}, "InvalidRequest"),
         ({"body": "x" * 9_000_000}, "RequestSizeLimitExceeded"),
-        ({"body": "x" * (6 * 1024 * 1024 + 1)}, "RequestSizeLimitExceeded"),
         ({"requestContext": {}}, "InvalidRequest"),
         ({"requestContext": None}, "InvalidRequest"),
         ({"headers": ["a"]}, "InvalidRequest"),
-        ({"headers": None, "rawQueryString": None, "body": None}, "UnsupportedProtocol"),
     ],
 )
 def test_function_url_answers_its_own_errors(change: Mapping[str, Any], code: str) -> None:
-    answer = function_url.handle({**url_event(CASES[0]), **change}, open_gateway())
+    gateway = open_gateway()
+    answer = function_url.handle({**url_event(CASES[0]), **change}, gateway)
     assert answer["statusCode"] == 200
     assert json.loads(answer["body"]) == {"Code": code}
+    assert gateway.requests == []
+
+
+def test_function_url_takes_six_megabytes() -> None:
+    for over, code in ((0, None), (1, "RequestSizeLimitExceeded")):
+        event = {**url_event(CASES[0]), "body": "x" * (6 * 1024 * 1024 + over)}
+        assert json.loads(function_url.handle(event, open_gateway())["body"]).get("Code") == code
+
+
+def test_function_url_takes_an_event_without_headers_query_and_body() -> None:
+    gateway = open_gateway()
+    event = {**url_event(CASES[0]), "headers": None, "rawQueryString": None, "body": None}
+    function_url.handle(event, gateway)
+    (request,) = gateway.requests
+    assert (request.headers, request.queries, request.body) == ({}, ("",), b"")
 
 
 def test_function_url_refuses_what_is_no_http_event() -> None:
@@ -247,9 +261,11 @@ def test_rest_joins_headers_that_came_twice() -> None:
 )
 def test_rest_answers_its_own_errors(change: Mapping[str, Any], code: str) -> None:
     case = next(case for case in CASES if case["request"]["method"] == "GET")
-    reply = rest.handle({**rest_event(case), **change}, open_gateway())
+    gateway = open_gateway()
+    reply = rest.handle({**rest_event(case), **change}, gateway)
     assert reply.status == 200
     assert json.loads(reply.body) == {"Code": code}
+    assert gateway.requests == []
 
 
 # WSGI
@@ -368,7 +384,7 @@ def test_wsgi_reads_chunks_where_the_server_ends_them(size: int, code: str | Non
     }
     answer = call(gateway, env)[2]
     if code:
-        assert answer == {"Code": code}
+        assert (answer, gateway.requests) == ({"Code": code}, [])
     else:
         assert len(gateway.requests[0].body) == size
 
@@ -376,6 +392,12 @@ def test_wsgi_reads_chunks_where_the_server_ends_them(size: int, code: str | Non
 def test_wsgi_refuses_chunks_where_the_server_does_not_end_them() -> None:
     env = {**environ(CASES[0]), "CONTENT_LENGTH": "", "HTTP_TRANSFER_ENCODING": "chunked"}
     assert call(open_gateway(), env)[2] == {"Code": "InvalidRequest"}
+
+
+def test_wsgi_makes_up_no_content_type() -> None:
+    gateway = open_gateway()
+    call(gateway, {**environ(CASES[0]), "CONTENT_TYPE": "", "CONTENT_LENGTH": ""})
+    assert "content-type" not in gateway.requests[0].headers
 
 
 def test_wsgi_takes_a_post_without_a_length_as_empty() -> None:

@@ -431,6 +431,11 @@ def test_signed_headers_that_cannot_be_right(signed: str) -> None:
         read_claim(tc3_request(signed=signed, headers=headers), SETTINGS)
 
 
+def test_spaces_around_a_header_are_not_its_value() -> None:
+    claim = claim_of(with_header(tc3_request(), "x-tc-action", " DescribeKey\t"))
+    assert claim.action == "DescribeKey"
+
+
 @pytest.mark.parametrize("space", ["", " ", "  "])
 def test_spaces_after_the_commas_of_authorization_are_free(space: str) -> None:
     request = tc3_request()
@@ -578,6 +583,15 @@ def test_a_v1_signature_of_any_form_is_refused_alike(signature: str) -> None:
         claim_of(v1_raw(text.partition("&Signature=")[0] + "&Signature=" + quote(signature)))
 
 
+@pytest.mark.parametrize("name", ["Action", "Version", "Timestamp", "Nonce", "SecretId", "Signature"])
+@pytest.mark.parametrize("space", ["%20", "%09"])
+def test_v1_values_are_taken_as_they_are(name: str, space: str) -> None:
+    text = v1_request().body.decode() + "&"
+    at = text.index("&", text.index(f"{name}="))
+    with pytest.raises(ApiError):
+        claim_of(v1_raw((text[:at] + space + text[at:]).removesuffix("&")))
+
+
 def v1_parameters() -> Iterator[tuple[str, str]]:
     yield from read_claim(v1_request(), SETTINGS).signed_parameters.items()
 
@@ -608,6 +622,10 @@ def test_the_timestamp_can_be_checked_alone() -> None:
     check_timestamp(claim, now=claim.timestamp + 300)
     with pytest.raises(SignatureExpire):
         check_timestamp(claim, now=claim.timestamp + 301)
+
+
+def test_the_limits_are_those_of_the_product_document() -> None:
+    assert (MAX_GET, MAX_V1_POST, MAX_TC3_POST) == (32_768, 1_048_576, 10_485_760)
 
 
 @pytest.mark.parametrize("over", [0, 1])
@@ -746,6 +764,11 @@ def test_peek_reads_what_is_there_of_a_broken_request() -> None:
 
 def test_peek_trusts_the_signed_action_of_v1_over_a_header() -> None:
     assert peek(with_header(v1_request(), "x-tc-action", "Other")).action == "DescribeKey"
+
+
+def test_peek_takes_no_common_parameter_from_the_query_of_tc3() -> None:
+    request = tc3_request(method="GET", query="Action=Other&Version=1&SecretId=AKIDother")
+    assert peek(request) == ("2019-01-18", "DescribeKey", "", SECRET_ID)
 
 
 @pytest.mark.parametrize("text", ["a b", "a\nb", "é", "x" * 129, "../x"])

@@ -3,7 +3,7 @@
 import base64
 from typing import Any
 
-from chalicelib.actions.parameters import EncryptionContext
+from chalicelib.actions.parameters import Blob, EncryptionContext
 from chalicelib.context import Context
 from chalicelib.errors import UnsupportedOperation
 
@@ -11,7 +11,7 @@ from chalicelib.errors import UnsupportedOperation
 def decrypt(
     ctx: Context,
     *,
-    ciphertext_blob: str,
+    ciphertext_blob: Blob,
     encryption_context: EncryptionContext = "",
     encryption_public_key: str = "",
     encryption_algorithm: str = "",
@@ -19,5 +19,5 @@ def decrypt(
     del encryption_algorithm  # has a meaning with EncryptionPublicKey only
     if encryption_public_key:
         raise UnsupportedOperation("EncryptionPublicKey is not supported yet: leave it out.")
-    key, plaintext = ctx.keys.decrypt(ciphertext_blob, encryption_context)
+    key, _, plaintext = ctx.keys.open_blob(ciphertext_blob, encryption_context)
     return {"KeyId": key.id, "Plaintext": base64.b64encode(plaintext).decode()}

@@ -10,4 +10,4 @@ def describe_key(
     ctx: Context, *, key_id: KeyId, member_account: MemberAccount | None = None
 ) -> dict[str, Any]:
     refuse_member_account(member_account)
-    return {"KeyMetadata": ctx.keys.get(key_id).metadata()}
+    return {"KeyMetadata": ctx.keys.describe(ctx.keys.get(key_id))}

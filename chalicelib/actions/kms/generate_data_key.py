@@ -42,7 +42,7 @@ def generate_data_key(
     count = number_of_bytes or _SPECS.get(key_spec)
     if count is None:
         raise InvalidParameter("Set KeySpec or NumberOfBytes.")
-    key = ctx.keys.get(key_id)
+    key = ctx.keys.to_use(key_id)
     key.check_generates()
     plaintext = ctx.hsm.random(count)
     return {

@@ -1,6 +1,6 @@
 """Store a new secret with its first version."""
 
-from typing import Any
+from typing import Annotated, Any
 
 from chalicelib import ids
 from chalicelib.actions.parameters import (
@@ -11,12 +11,18 @@ from chalicelib.actions.parameters import (
     Tags,
     Unsigned,
     VersionId,
-    check_hsm_cluster,
     tag_map,
 )
 from chalicelib.context import Context
-from chalicelib.errors import InvalidParameterValue, LimitExceeded, MissingParameter, SecretExists
+from chalicelib.errors import (
+    AccessKmsError,
+    InvalidParameterValue,
+    LimitExceeded,
+    MissingParameter,
+    SecretExists,
+)
 from chalicelib.model.secret import CURRENT, Secret, plain_value
+from chalicelib.params import RECORDED, Characters, OneOf
 from chalicelib.table import secrets
 from chalicelib.table.port import Conflict
 
@@ -27,13 +33,13 @@ def create_secret(
     secret_name: SecretName,
     version_id: VersionId | None = None,
     description: SecretDescription = "",
-    kms_key_id: str = "",
+    kms_key_id: Annotated[str, Characters(36, error=AccessKmsError), RECORDED] = "",
     secret_type: Unsigned = 0,
     secret_binary: SecretBinary = b"",
     secret_string: SecretString = "",
     additional_config: str = "",
     tags: Tags | None = None,
-    kms_hsm_cluster_id: str = "",
+    kms_hsm_cluster_id: Annotated[str, OneOf(("", "default")), RECORDED] = "",
     encrypt_type: Unsigned = 0,
 ) -> dict[str, Any]:
     ctx.authorise()
@@ -41,13 +47,12 @@ def create_secret(
         raise MissingParameter("VersionId is required.")
     if secret_type or encrypt_type or additional_config:
         raise InvalidParameterValue("SecretType and EncryptType are 0 here, and AdditionalConfig is empty.")
-    check_hsm_cluster(kms_hsm_cluster_id)
     value, is_binary = plain_value(
         secret_string, secret_binary, max_bytes=ctx.settings.secret_value_max_bytes
     )
     tag = tag_map(tags or ())
-    key, key_ops = (ctx.secrets.key_for(kms_key_id), []) if kms_key_id else ctx.secrets.default_key()
     ctx.event.note("secret", secret_name)
+    key, key_ops = (ctx.secrets.key_for(kms_key_id), []) if kms_key_id else ctx.secrets.default_key()
 
     secret = Secret(
         uid=ids.key_id(ctx.now_ms),
@@ -67,7 +72,7 @@ def create_secret(
         ctx.commit(ops, {0: SecretExists, 2: LimitExceeded})
     except (SecretExists, LimitExceeded):
         # What is past its deletion date must not be in the way, swept or not.
-        if ctx.secrets.purge_gone():
+        if ctx.secrets.make_room(secret_name):
             raise Conflict(()) from None
         raise
     return {"SecretName": secret.name, "VersionId": version.id, "TagCode": 0, "TagMsg": ""}

@@ -2,10 +2,10 @@
 
 from typing import Annotated, Any
 
-from chalicelib.actions.parameters import Flag, SecretName, Unsigned
+from chalicelib.actions.parameters import Flag, SecretName
 from chalicelib.context import Context
 from chalicelib.model.secret import DAY
-from chalicelib.params import RECORDED, Between, Wire
+from chalicelib.params import RECORDED, Between, OneOf, Wire
 from chalicelib.table import secrets
 
 
@@ -15,7 +15,7 @@ def delete_secret(
     secret_name: SecretName,
     recovery_window_in_days: Annotated[int, Between(0, 30), RECORDED] = 0,
     clean_ssh_key: Annotated[Flag, Wire("CleanSSHKey")] = False,
-    delete_mode: Unsigned = 0,
+    delete_mode: Annotated[int, OneOf((0, 1)), RECORDED] = 0,
 ) -> dict[str, Any]:
     del clean_ssh_key, delete_mode  # for SSH key pairs and product secrets, which are not made here
     secret = ctx.secrets.get(secret_name)

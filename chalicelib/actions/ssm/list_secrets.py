@@ -26,7 +26,8 @@ def list_secrets(
     instance_id: Annotated[str, Wire("InstanceID")] = "",
 ) -> dict[str, Any]:
     ctx.authorise()
-    if secret_type or encrypt_type or product_name or instance_id or state >= len(_STATES):
+    # ProductName counts with SecretType 1 only.
+    if secret_type or encrypt_type or instance_id or state >= len(_STATES):
         return {"TotalCount": 0, "SecretMetadatas": []}  # product secrets and their states: there are none
     found = [
         s
@@ -47,6 +48,7 @@ def list_secrets(
                 **s.metadata(),
                 "KmsKeyType": "DEFAULT" if s.default_key else "CUSTOMER",
                 "RotationStatus": 0,
+                "RotationBeginTime": "",
                 "NextRotationTime": 0,
             }
             for s in page

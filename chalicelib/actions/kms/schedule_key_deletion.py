@@ -1,0 +1,31 @@
+"""Destroy a key after 7 to 30 days; until then the deletion can be cancelled."""
+
+from typing import Annotated, Any
+
+from chalicelib.actions.parameters import KeyId, MemberAccount, refuse_member_account
+from chalicelib.context import Context
+from chalicelib.errors import CmkUsedByCloudProduct, InvalidPendingWindowInDays
+from chalicelib.model.key import DAY
+from chalicelib.params import RECORDED, Between
+from chalicelib.table import keys
+
+
+def schedule_key_deletion(
+    ctx: Context,
+    *,
+    key_id: KeyId,
+    pending_window_in_days: Annotated[int, Between(7, 30, InvalidPendingWindowInDays), RECORDED],
+    member_account: MemberAccount | None = None,
+) -> dict[str, Any]:
+    refuse_member_account(member_account)
+    key = ctx.keys.get(key_id)
+    new = key.schedule_deletion(at=ctx.now + pending_window_in_days * DAY)
+    if not ctx.settings.delete_keys_in_use:
+        dependents = ctx.secrets.sealed_under(key.id)
+        if dependents:
+            raise CmkUsedByCloudProduct(
+                f"{len(dependents)} secrets are sealed under the key: {', '.join(dependents[:5])}."
+                " Delete them or move them to another key first."
+            )
+    ctx.commit(keys.replace(key, new))
+    return {"KeyId": key.id, "DeletionDate": new.deletion_at}

@@ -1,0 +1,205 @@
+import json
+from collections.abc import Callable, Sequence
+
+import pytest
+
+from chalicelib.clock import ManualClock
+from chalicelib.context import IDENTITY
+from chalicelib.table.port import Expect, Op, Put, Row, Table
+from chalicelib.table.sqlite import SqliteTable
+from tests.actions.ssm.arrange import STATES, VALUE, Hooked, make, outputs, value
+from tests.installation import SM, Client, Installation, refused
+
+
+def test_text_comes_with_an_empty_binary_that_is_not_null(ssm: Client) -> None:
+    make(ssm)
+    answer = ssm.GetSecretValue(SecretName="s", VersionId="v1")
+    assert outputs(answer) == {
+        "SecretName": "s",
+        "VersionId": "v1",
+        "SecretString": VALUE,
+        "SecretBinary": "",
+    }
+
+
+def test_bytes_come_with_an_empty_string_that_is_not_null(ssm: Client) -> None:
+    make(ssm, SecretString="", SecretBinary="AP8=")
+    answer = ssm.GetSecretValue(SecretName="s", VersionId="v1")
+    assert outputs(answer) == {
+        "SecretName": "s",
+        "VersionId": "v1",
+        "SecretString": "",
+        "SecretBinary": "AP8=",
+    }
+
+
+def test_bytes_that_are_text_stay_bytes(ssm: Client) -> None:
+    make(ssm, SecretString="", SecretBinary="aGk=")
+    answer = ssm.GetSecretValue(SecretName="s", VersionId="v1")
+    assert (answer.SecretString, answer.SecretBinary) == ("", "aGk=")
+
+
+def test_ssm_current_answers_the_newest_version(installation: Installation, ssm: Client) -> None:
+    make(ssm)
+    # Nothing but the order tells versions of one moment apart.
+    ssm.PutSecretValue(SecretName="s", VersionId="a", SecretString="second")
+    installation.clock.advance(1)
+    ssm.UpdateSecret(SecretName="s", VersionId="v1", SecretString="first, later")
+    current = ssm.GetSecretValue(SecretName="s", VersionId="SSM_Current")
+    assert (current.VersionId, current.SecretString) == ("a", "second")
+    ssm.DeleteSecretVersion(SecretName="s", VersionId="a")
+    current = ssm.GetSecretValue(SecretName="s", VersionId="SSM_Current")
+    assert (current.VersionId, current.SecretString) == ("v1", "first, later")
+
+
+def test_a_version_of_that_very_name_goes_before_the_newest(ssm: Client) -> None:
+    make(ssm)
+    ssm.PutSecretValue(SecretName="s", VersionId="SSM_Current", SecretString="named so")
+    ssm.PutSecretValue(SecretName="s", VersionId="v3", SecretString="newest")
+    assert value(ssm, version="SSM_Current") == "named so"
+    ssm.DeleteSecretVersion(SecretName="s", VersionId="SSM_Current")
+    assert value(ssm, version="SSM_Current") == "newest"
+
+
+def test_a_rotating_client_reads_its_credentials_from_ssm_current(ssm: Client) -> None:
+    make(ssm, SecretString=json.dumps({"UserName": "u", "Password": "p"}))
+    answer = ssm.GetSecretValue(SecretName="s", VersionId="SSM_Current")
+    assert json.loads(answer.SecretString) == {"UserName": "u", "Password": "p"}
+
+
+@pytest.mark.parametrize("state", STATES)
+def test_an_unknown_version_is_told_before_the_state(ssm: Client, state: str) -> None:
+    make(ssm, state=state)
+    with refused("ResourceNotFound"):
+        ssm.GetSecretValue(SecretName="s", VersionId="v2")
+    ssm.DeleteSecretVersion(SecretName="s", VersionId="v1")
+    for version in ("v1", "SSM_Current"):
+        with refused("ResourceNotFound"):
+            ssm.GetSecretValue(SecretName="s", VersionId=version)
+
+
+def test_a_disabled_secret_is_not_read_until_it_is_enabled(ssm: Client) -> None:
+    make(ssm)
+    assert value(ssm) == VALUE
+    ssm.DisableSecret(SecretName="s")
+    for version in ("v1", "SSM_Current"):
+        with refused("ResourceUnavailable.ResourceDisabled"):
+            ssm.GetSecretValue(SecretName="s", VersionId=version)
+    ssm.EnableSecret(SecretName="s")
+    assert value(ssm) == VALUE
+
+
+def test_a_secret_pending_deletion_is_not_read_until_it_is_restored_and_enabled(ssm: Client) -> None:
+    make(ssm, state="PendingDelete")
+    with refused("ResourceUnavailable.ResourcePendingDeleted"):
+        value(ssm)
+    ssm.RestoreSecret(SecretName="s")
+    with refused("ResourceUnavailable.ResourceDisabled"):
+        value(ssm)
+    ssm.EnableSecret(SecretName="s")
+    assert value(ssm) == VALUE
+
+
+def test_the_key_has_to_be_enabled(ssm: Client, kms: Client) -> None:
+    key = kms.CreateKey(Alias="k").KeyId
+    make(ssm, KmsKeyId=key)
+    assert value(ssm) == VALUE
+    kms.DisableKey(KeyId=key)
+    with refused("FailedOperation.AccessKmsError"):
+        value(ssm)
+    # What the secret itself refuses is told first.
+    with refused("ResourceNotFound"):
+        value(ssm, version="v2")
+    kms.EnableKey(KeyId=key)
+    assert value(ssm) == VALUE
+
+
+def test_a_value_changed_in_the_table_does_not_open(installation: Installation, ssm: Client) -> None:
+    make(ssm)
+    table = installation.service.table(SM)
+    row = table.get(f"S#{installation.root.uin}#{SM}#s", "V#v1")
+    assert row is not None
+    assert VALUE.encode() not in row.body
+    damaged = row.body[:-1] + bytes([row.body[-1] ^ 1])
+    table.write([Put(Row(pk=row.pk, sk=row.sk, body=damaged), Expect.ANY)])
+    with refused("FailedOperation.AccessKmsError") as caught:
+        value(ssm)
+    assert VALUE not in str(caught.value)
+    table.write([Put(Row(pk=row.pk, sk=row.sk, body=row.body), Expect.ANY)])
+    assert value(ssm) == VALUE
+
+
+def test_wrapping_the_value_for_a_public_key_is_refused_not_ignored(ssm: Client) -> None:
+    make(ssm)
+    with refused("UnsupportedOperation"):
+        ssm.GetSecretValue(SecretName="s", VersionId="v1", EncryptionPublicKey="-----BEGIN PUBLIC KEY-----")
+    answer = ssm.GetSecretValue(
+        SecretName="s", VersionId="v1", EncryptionPublicKey="", EncryptionAlgorithm="SM2"
+    )
+    assert answer.SecretString == VALUE
+
+
+def _update(ssm: Client) -> None:
+    ssm.UpdateSecret(SecretName="s", VersionId="v1", SecretString="new")
+
+
+def _make_again(ssm: Client) -> None:
+    # The new secret has as many writes behind it as the old one had.
+    ssm.DisableSecret(SecretName="s")
+    ssm.DeleteSecret(SecretName="s")
+    make(ssm, SecretString="new")
+
+
+def _take_out_and_put_back(ssm: Client) -> None:
+    ssm.DeleteSecretVersion(SecretName="s", VersionId="v1")
+    ssm.PutSecretValue(SecretName="s", VersionId="v1", SecretString="new")
+
+
+@pytest.mark.parametrize("is_backwards", [False, True])
+@pytest.mark.parametrize("change", [_update, _make_again, _take_out_and_put_back])
+def test_a_write_in_the_middle_of_a_read_is_no_damage(
+    clock: ManualClock, change: Callable[[Client], None], *, is_backwards: bool
+) -> None:
+    installation = Hooked(clock)
+    ssm, other = installation.client("ssm"), installation.client("ssm")
+    make(ssm)
+    assert value(ssm) == VALUE
+    installation.hooked.is_backwards = is_backwards
+    installation.hooked.within_batch_get = lambda: change(other)
+    assert value(ssm) == "new"
+
+
+class CountingTable(SqliteTable):
+    """Counts calls."""
+
+    reads = writes = 0
+
+    def get(self, pk: str, sk: str) -> Row | None:
+        self.reads += 1
+        return super().get(pk, sk)
+
+    def batch_get(self, keys: Sequence[tuple[str, str]]) -> list[Row | None]:
+        self.reads += 1
+        return [SqliteTable.get(self, pk, sk) for pk, sk in keys]
+
+    def write(self, ops: Sequence[Op]) -> None:
+        self.writes += 1
+        super().write(ops)
+
+
+class Counted(Installation):
+    def open_table(self, domain: str) -> Table:
+        return super().open_table(domain) if domain == IDENTITY else CountingTable(":memory:", self.clock)
+
+
+@pytest.mark.parametrize("version", ["v1", "SSM_Current"])
+def test_a_warm_read_costs_one_read_and_one_audit_write(clock: ManualClock, version: str) -> None:
+    installation = Counted(clock)
+    ssm = installation.client("ssm")
+    make(ssm)
+    value(ssm, version=version)
+    table = installation.service.table(SM)
+    assert isinstance(table, CountingTable)
+    table.reads = table.writes = 0
+    assert value(ssm, version=version) == VALUE
+    assert (table.reads, table.writes) == (1, 1)

@@ -1,0 +1,64 @@
+"""An installation whose tables can be listed, copied and put back."""
+
+import sqlite3
+from typing import Any, Final
+
+from chalicelib.clock import ManualClock
+from chalicelib.formats import record
+from chalicelib.settings import Settings
+from chalicelib.table.port import Row, Table
+from chalicelib.table.sqlite import SqliteTable
+from tests.installation import SM, Installation
+
+NOW: Final = 1_800_000_000
+
+
+class InspectedTable(SqliteTable):
+    """A table in memory that shows everything in it."""
+
+    def rows(self) -> dict[tuple[str, str], Row]:
+        """Every row that is there for readers."""
+        keys = self._memory().execute("SELECT pk, sk FROM item ORDER BY pk, sk").fetchall()
+        found = {(pk, sk): self.get(pk, sk) for pk, sk in keys}
+        return {key: row for key, row in found.items() if row is not None}
+
+    def snapshot(self) -> bytes:
+        """All that is in the table."""
+        return self._memory().serialize()
+
+    def restore(self, image: bytes) -> None:
+        """Put a snapshot back."""
+        self._memory().deserialize(image)
+
+    def _memory(self) -> sqlite3.Connection:
+        return self._shared.idle[-1]
+
+
+class Inspected(Installation):
+    """A whole service over such tables."""
+
+    def __init__(self, clock: ManualClock | None = None, settings: Settings | None = None) -> None:
+        self.tables: dict[str, InspectedTable] = {}
+        super().__init__(clock or ManualClock(NOW), settings)
+
+    def open_table(self, domain: str) -> Table:
+        self.tables[domain] = InspectedTable(":memory:", self.clock)
+        return self.tables[domain]
+
+    def data(self, region: str = SM) -> dict[tuple[str, str], Row]:
+        """The rows of a region that are not audit events."""
+        return {key: row for key, row in self.tables[region].rows().items() if not _is_event(row)}
+
+    def events(self, domain: str = SM) -> list[dict[str, Any]]:
+        """The audit events of a region, oldest first."""
+        found = [row for row in self.tables[domain].rows().values() if _is_event(row)]
+        return [record.decode(row.body) for row in sorted(found, key=lambda row: row.sk)]
+
+    def event(self, request_id: str, domain: str = SM) -> dict[str, Any]:
+        """The one event of a call."""
+        (event,) = [e for e in self.events(domain) if e["id"] == request_id]
+        return event
+
+
+def _is_event(row: Row) -> bool:
+    return row.pk.startswith("E#")

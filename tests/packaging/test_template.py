@@ -1,0 +1,149 @@
+"""What `make package` hands to CloudFormation."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from chalicelib.jobs import schedule, sweep
+from chalicelib.settings import Settings
+from tests.packaging.templates import Template, environment, functions, of_type, statements
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
+
+API = "app.api"
+JOBS = [f"app.{job}" for job in schedule.EVERY_MINUTES]
+TABLES = {"IdentityTable": "identity", "DataTable": "data", "AuditTable": "audit"}
+
+
+def test_cfn_lint_finds_nothing_in_the_expanded_template(expanded: Template, tmp_path: Path) -> None:
+    file = tmp_path / "template.json"
+    file.write_text(json.dumps(expanded))
+    cfn_lint = Path(sys.executable).with_name("cfn-lint")
+    done = subprocess.run([cfn_lint, file], check=False, capture_output=True, text=True)
+    assert (done.stdout, done.stderr, done.returncode) == ("", "", 0)
+
+
+def test_the_functions_are_the_api_and_every_job(template: Template) -> None:
+    assert sorted(functions(template)) == sorted([API, *JOBS])
+
+
+def test_there_is_no_rest_api(expanded: Template) -> None:
+    types = {resource["Type"] for resource in expanded["Resources"].values()}
+    assert not [t for t in types if t.startswith(("AWS::ApiGateway", "AWS::Serverless"))]
+
+
+def test_the_api_answers_anybody_at_a_function_url(expanded: Template) -> None:
+    (url,) = of_type(expanded, "AWS::Lambda::Url").values()
+    alias = {"Ref": "ApiAliaslive"}
+    assert url == {"TargetFunctionArn": alias, "AuthType": "NONE", "InvokeMode": "BUFFERED"}
+    public = [p for p in of_type(expanded, "AWS::Lambda::Permission").values() if p["Principal"] == "*"]
+    assert sorted(public, key=lambda p: str(p["Action"])) == [
+        {
+            "Action": "lambda:InvokeFunction",
+            "FunctionName": alias,
+            "Principal": "*",
+            "InvokedViaFunctionUrl": True,
+        },
+        {
+            "Action": "lambda:InvokeFunctionUrl",
+            "FunctionName": alias,
+            "Principal": "*",
+            "FunctionUrlAuthType": "NONE",
+        },
+    ]
+
+
+def test_the_outputs_are_the_url_and_the_tables(template: Template) -> None:
+    assert {name: output["Value"] for name, output in template["Outputs"].items()} == {
+        "Url": {"Fn::GetAtt": ["ApiUrl", "FunctionUrl"]},
+        **{name: {"Ref": name} for name in TABLES},
+    }
+
+
+def test_no_table_can_be_lost_by_accident(expanded: Template) -> None:
+    for name, short in TABLES.items():
+        resource = expanded["Resources"][name]
+        table = resource["Properties"]
+        # A global table has these for each replica.
+        ((place,)) = table.get("Replicas", [table])
+        assert place["PointInTimeRecoverySpecification"] == {"PointInTimeRecoveryEnabled": True}
+        assert place["DeletionProtectionEnabled"] is True
+        assert resource["DeletionPolicy"] == resource["UpdateReplacePolicy"] == "Retain"
+        assert table["SSESpecification"] == {"SSEEnabled": True}
+        assert table["BillingMode"] == "PAY_PER_REQUEST"
+        assert table["TimeToLiveSpecification"] == {"AttributeName": "expires_at", "Enabled": True}
+        assert table["TableName"] == {"Fn::Sub": "${AWS::StackName}-" + short}
+
+
+def test_the_identity_table_can_get_replicas_in_other_regions(expanded: Template) -> None:
+    """CloudFormation cannot turn a Table into a GlobalTable later."""
+    assert [*of_type(expanded, "AWS::DynamoDB::GlobalTable")] == ["IdentityTable"]
+    (replica,) = expanded["Resources"]["IdentityTable"]["Properties"]["Replicas"]
+    assert replica["Region"] == {"Ref": "AWS::Region"}
+
+
+@pytest.mark.parametrize("handler", [API, *JOBS])
+def test_the_settings_of_every_function_are_known(template: Template, stage: str, handler: str) -> None:
+    settings = Settings.from_environment(environment(template, handler))
+    assert settings.stage == stage
+    assert settings.table == "dynamodb"
+    assert settings.table_names == {short: name for name, short in TABLES.items()}
+    assert not settings.software_hsm_in_production  # only the operator's word at deployment allows it
+
+
+def test_only_the_api_gets_the_seal_passphrase_and_only_by_reference(template: Template) -> None:
+    assert (
+        environment(template, API)["KEYSTEAD_SEAL_PASSPHRASE"] == "{{resolve:secretsmanager:${SealSecret}}}"
+    )
+    for job in JOBS:
+        assert "KEYSTEAD_SEAL_PASSPHRASE" not in environment(template, job)
+
+
+def test_the_key_files_come_from_a_layer_that_nobody_can_write_to(template: Template) -> None:
+    assert functions(template)[API]["Layers"] == [{"Ref": "KeysLayer"}]
+    assert environment(template, API)["KEYSTEAD_HOME"] == "/opt/keystead"
+    assert "Default" not in template["Parameters"]["KeysLayer"]
+
+
+@pytest.mark.parametrize("job", schedule.EVERY_MINUTES)
+def test_a_job_runs_on_its_schedule_with_time_for_every_region(template: Template, job: str) -> None:
+    function = functions(template)[f"app.{job}"]
+    ((event,),) = [function["Events"].values()]
+    assert event["Properties"] == {"Schedule": f"rate({schedule.EVERY_MINUTES[job]} minutes)"}
+    regions = Settings.from_environment(environment(template, f"app.{job}")).regions
+    assert sweep.MAX_SECONDS * len(regions) < function["Timeout"]
+
+
+@pytest.mark.parametrize("job", JOBS)
+def test_a_job_runs_alone_in_production(template: Template, stage: str, job: str) -> None:
+    reserved = functions(template)[job].get("ReservedConcurrentExecutions")
+    # A new AWS account has a quota that leaves nothing to reserve: it must be able to deploy `dev`.
+    assert reserved == (1 if stage == "prod" else None)
+
+
+def test_every_function_has_a_role_of_its_own_without_wildcards(template: Template) -> None:
+    roles = [str(function["Role"]) for function in functions(template).values()]
+    assert len(set(roles)) == len(roles)
+    for handler in functions(template):
+        for statement in statements(template, handler):
+            assert statement["Effect"] == "Allow"
+            assert "*" not in json.dumps(statement)
+
+
+def test_functions_write_to_the_one_log_group_that_expires(template: Template) -> None:
+    assert template["Globals"]["Function"]["LoggingConfig"] == {"LogGroup": {"Ref": "Logs"}}
+    assert of_type(template, "AWS::Logs::LogGroup") == {"Logs": {"RetentionInDays": 30}}
+    for handler in functions(template):
+        assert _granted(template, handler, {"Fn::GetAtt": ["Logs", "Arn"]}) == {
+            "logs:CreateLogStream",
+            "logs:PutLogEvents",
+        }
+
+
+def _granted(template: Template, handler: str, resource: dict[str, Any]) -> set[str]:
+    found = [s["Action"] for s in statements(template, handler) if s["Resource"] == resource]
+    return {action for actions in found for action in actions}

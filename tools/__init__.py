@@ -1,0 +1,1 @@
+"""What builds the deployable parts; nothing here runs in the service."""
