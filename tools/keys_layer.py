@@ -18,17 +18,21 @@ from chalicelib.settings import Settings
 _STAMP: Final = (1980, 1, 1, 0, 0, 0)
 
 
+class Failure(Exception):
+    """Why there is no layer."""
+
+
 def build(settings: Settings, layer: Path, *, new: bool = False) -> None:
     """Write the layer with a key file for identity data and for each region; `new` makes those that are missing."""
     if not settings.seal_passphrase:
-        raise SystemExit(
+        raise Failure(
             "Set KEYSTEAD_SEAL_PASSPHRASE: key files sealed under a generated file do not open on Lambda."
         )
     domains = (IDENTITY, *settings.regions)
     files = [settings.home / "hsm" / f"{domain}.keys" for domain in domains]
     missing = [str(file) for file in files if not file.exists()]
     if missing and not new:
-        raise SystemExit(
+        raise Failure(
             f"Missing: {', '.join(missing)}. Put back the backup: what is encrypted under lost keys is lost."
             " Only a new installation or a new region takes new keys: add --new."
         )
@@ -48,7 +52,10 @@ def main() -> None:
     parser.add_argument("--new", action="store_true", help="make the key files that are missing")
     options = parser.parse_args()
     settings = Settings.from_environment()
-    build(settings, options.layer, new=options.new)
+    try:
+        build(settings, options.layer, new=options.new)
+    except Failure as failure:
+        sys.exit(str(failure))
     sys.stdout.write(
         f"{options.layer}: publish it as a layer. Back up {settings.home / 'hsm'} and the passphrase.\n"
     )

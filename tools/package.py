@@ -38,12 +38,16 @@ USELESS: Final = (
 _STAMP: Final = (1980, 1, 1, 0, 0, 0)
 
 
+class Failure(Exception):
+    """Why there is no package."""
+
+
 def build(stages: Sequence[str], dist: Path) -> None:
     """Write `dist/keystead-<stage>/` with sam.json and deployment.zip for each stage."""
     config = json.loads((ROOT / ".chalice/config.json").read_text())
     known = [name for name, stage in config["stages"].items() if "lambda_functions" in stage]
     if not set(stages) <= set(known):
-        raise SystemExit(f"The stages for AWS are: {', '.join(known)}.")
+        raise Failure(f"The stages for AWS are: {', '.join(known)}.")
     with tempfile.TemporaryDirectory() as name:
         work = Path(name)
         sources = _copy_sources(work / "sources")
@@ -85,7 +89,7 @@ def _run_chalice(sources: Path, stage: str, target: Path, machine: str) -> None:
     command = [chalice, "package", "--stage", stage, "--merge-template", merge, str(target)]
     done = subprocess.run(command, cwd=sources, env=environment, check=False, capture_output=True, text=True)  # noqa: S603 - our own
     if done.returncode:
-        raise SystemExit(f"`chalice package` failed:\n{done.stdout}{done.stderr}")
+        raise Failure(f"`chalice package` failed:\n{done.stdout}{done.stderr}")
 
 
 def _check_complete(tree: Path) -> None:
@@ -95,7 +99,7 @@ def _check_complete(tree: Path) -> None:
         f"{name}=={version}" for name, version in pins if not list(tree.glob(_dist_info(name, version)))
     ]
     if missing:
-        raise SystemExit(f"No wheel for the target platform: {', '.join(missing)}.")
+        raise Failure(f"No wheel for the target platform: {', '.join(missing)}.")
 
 
 def _dist_info(name: str, version: str) -> str:
@@ -116,7 +120,7 @@ def _add_bytecode(tree: Path) -> None:
     flags = ["-q", "-f", "-j1", "--invalidation-mode", "unchecked-hash", "-s", str(tree), "-p", "/var/task"]
     command = [sys.executable, "-P", "-W", "ignore", "-m", "compileall", *flags, str(tree)]
     if subprocess.run(command, check=False, env={"PYTHONHASHSEED": "0"}).returncode:  # noqa: S603 - our own
-        raise SystemExit("Some modules do not compile.")
+        raise Failure("Some modules do not compile.")
 
 
 def _write_zip(tree: Path, bundle: Path) -> None:
@@ -136,7 +140,10 @@ def main() -> None:
     )
     parser.add_argument("--dist", type=Path, default=ROOT / "dist", help="where to write; default: dist/")
     options = parser.parse_args()
-    build(options.stages, options.dist)
+    try:
+        build(options.stages, options.dist)
+    except Failure as failure:
+        sys.exit(str(failure))
     for stage in options.stages:
         bundle = options.dist / f"keystead-{stage}" / "deployment.zip"
         sys.stdout.write(

@@ -15,6 +15,40 @@ class KeyKind(Enum):
 
     AES_256 = 1
     SM4 = 2
+    RSA_2048 = 3
+    EC_P256 = 4
+    EC_P384 = 5
+    SM2 = 6
+    ML_KEM_1024 = 7
+    ML_DSA_87 = 8
+
+
+class Padding(Enum):
+    """How a message is encrypted to a public key; the value is the API's name."""
+
+    RSAES_PKCS1_V1_5 = "RSAES_PKCS1_V1_5"
+    RSAES_OAEP_SHA_1 = "RSAES_OAEP_SHA_1"
+    RSAES_OAEP_SHA_256 = "RSAES_OAEP_SHA_256"
+    SM2_RAW = "SM2"
+    """C1 || C3 || C2 with C1 = x || y, no 0x04 in front (GB/T 32918.4, the API's default form)."""
+    SM2_ASN1 = "SM2_C1C3C2_ASN1"
+    """DER SEQUENCE {INTEGER x, INTEGER y, OCTET STRING C3, OCTET STRING C2} (GB/T 35276)."""
+
+
+class SignatureAlgorithm(Enum):
+    """How a message is signed; the value is the API's name."""
+
+    RSA_PKCS1_SHA_256 = "RSA_PKCS1_SHA_256"
+    RSA_PSS_SHA_256 = "RSA_PSS_SHA_256"
+    """The salt has exactly 32 bytes."""
+    ECC_P256_R1 = "ECC_P256_R1"
+    """ECDSA with SHA-256, DER."""
+    ECC_P384_R1 = "ECC_P384_R1"
+    """ECDSA with SHA-384, DER."""
+    SM2DSA = "SM2DSA"
+    """SM2 with SM3 and the user id 1234567812345678, DER; a digest is SM3(Z_A || M) (GB/T 32918.2)."""
+    ML_DSA_87 = "ML_DSA_87"
+    """FIPS 204, pure, empty context; whole messages only."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,6 +58,8 @@ class HsmKey:
     kind: KeyKind
     token: bytes = field(repr=False)
     binding: bytes
+    public_key: bytes = b""
+    """SubjectPublicKeyInfo in DER (RFC 5280, 4.1.2.7); empty for symmetric kinds. Not authenticated by the token."""
 
 
 class HsmError(Exception):
@@ -56,6 +92,26 @@ class Hsm(Protocol):
 
     def decrypt(self, key: HsmKey, message: bytes, associated_data: bytes) -> bytes:
         """The plaintext, or Damaged."""
+
+    def sign(self, key: HsmKey, algorithm: SignatureAlgorithm, message: bytes, *, is_digest: bool) -> bytes:
+        """A signature over `message`, or over the digest that it is; ValueError for a digest of the wrong length."""
+
+    def decrypt_asymmetric(self, key: HsmKey, padding: Padding, ciphertext: bytes) -> bytes:
+        """The plaintext of an RSA or SM2 ciphertext, or Damaged: one outcome for every bad ciphertext."""
+
+    def decapsulate(self, key: HsmKey, encapsulated: bytes) -> bytes:
+        """The shared secret of an ML-KEM ciphertext (FIPS 203), or Damaged for one of the wrong length."""
+
+    def import_key(
+        self, wrapping_key: HsmKey, padding: Padding, wrapped: bytes, kind: KeyKind, binding: bytes
+    ) -> HsmKey:
+        """A symmetric key of `kind` from the outside, wrapped to the public half of `wrapping_key` (RSA_2048).
+
+        Damaged, one outcome, for whatever does not unwrap to exactly the bytes of such a key.
+        """
+
+    def check_value(self, key: HsmKey) -> bytes:
+        """32 bytes that tell whether two symmetric keys are the same; nothing of the key follows from them."""
 
     def random(self, count: int) -> bytes:
         """`count` random bytes from the HSM."""

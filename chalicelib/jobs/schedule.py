@@ -36,15 +36,16 @@ def run(service: Service, job: str) -> dict[str, Outcome]:
     return outcomes
 
 
-def start_timer(service: Service) -> threading.Event:
+def start_timer(service: Service, *, first_seconds: float = 5) -> threading.Event:
     """Run every job on its schedule in a thread of this process; set the event that comes back to stop."""
     stop = threading.Event()
-    threading.Thread(target=_tick, args=(service, stop), name="jobs", daemon=True).start()
+    arguments = (service, stop, time.monotonic() + first_seconds)
+    threading.Thread(target=_tick, args=arguments, name="jobs", daemon=True).start()
     return stop
 
 
-def _tick(service: Service, stop: threading.Event) -> None:
-    due_at = dict.fromkeys(EVERY_MINUTES, time.monotonic() + 5)
+def _tick(service: Service, stop: threading.Event, first_at: float) -> None:
+    due_at = dict.fromkeys(EVERY_MINUTES, first_at)
     while not stop.wait(1):
         for job, at in due_at.items():
             if time.monotonic() >= at:

@@ -67,12 +67,12 @@ def test_every_action_has_a_scenario() -> None:
 
 
 @every_scenario
-@pytest.mark.parametrize("method", METHODS)
-def test_every_action_answers_every_signature_method(world: World, scenario: Scenario, method: str) -> None:
+def test_every_action_answers_every_signature_method(world: World, scenario: Scenario) -> None:
     """The parameters mean the same however they travel: the dry run finds nothing to object to."""
     given = {**scenario.parameters(world), "DryRun": True}
-    request = METHODS[method](world.installation.root, NOW, scenario.service, scenario.action, given)
-    assert code(ask(world.installation.gateway, request)) == "DryRunOperation"
+    for sign in METHODS.values():
+        request = sign(world.installation.root, NOW, scenario.service, scenario.action, given)
+        assert code(ask(world.installation.gateway, request)) == "DryRunOperation"
 
 
 def test_success_and_refusal_have_one_envelope(installation: Inspected) -> None:
@@ -191,15 +191,16 @@ def test_regions_are_apart(installation: Inspected, region: str) -> None:
         assert code(ask(installation.gateway, found)) == ("" if other == region else "ResourceNotFound")
 
 
-@pytest.mark.parametrize("region", ["", "mars", "AP-GUANGZHOU", "ap-guangzhou\x00", "identity"])
 @every_scenario
-def test_other_regions_are_refused(world: World, scenario: Scenario, region: str) -> None:
-    request = world.request(scenario.service, scenario.action, scenario.parameters(world), region=region)
-    answer = code(ask(world.installation.gateway, request))
-    if not region:
-        assert answer == ("" if scenario.action == "GetRegions" else "MissingParameter")
-    else:
-        assert answer in ("UnsupportedRegion", "InvalidParameter")
+def test_other_regions_are_refused(world: World, scenario: Scenario) -> None:
+    def ask_in(region: str) -> str:
+        request = world.request(scenario.service, scenario.action, scenario.parameters(world), region=region)
+        return code(ask(world.installation.gateway, request))
+
+    assert ask_in("") == ("" if scenario.action == "GetRegions" else "MissingParameter")
+    for region in ("mars", "AP-GUANGZHOU", "identity"):
+        assert ask_in(region) == "UnsupportedRegion"
+    assert ask_in("ap-guangzhou\x00") == "InvalidParameter"
 
 
 @pytest.mark.parametrize("version", ["2000-01-01", "2019-09-24", "x", "2019-09-23 2019-09-23"])

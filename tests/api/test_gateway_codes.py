@@ -1,5 +1,8 @@
 """Every common error code of the product document is answered by some call, or a reason stands here why not."""
 
+from collections.abc import Mapping
+from typing import Any
+
 import pytest
 
 from chalicelib.settings import Settings
@@ -75,7 +78,7 @@ REFUSED_V1 = {
     "DryRunOperation": {"DryRun": "true"},
 }
 # A call in the world that is refused with the code.
-REFUSED_CALLS = {
+REFUSED_CALLS: Mapping[str, tuple[str, dict[str, Any]]] = {
     "DryRunOperation": ("GetRegions", {"DryRun": True}),
     "FailedOperation": ("EnableSecret", {"SecretName": "leaving"}),
     "InvalidParameter": ("DescribeSecret", {"SecretName": 1}),

@@ -1,15 +1,14 @@
 """Who may not, cannot, and learns nothing; and what only rehearses leaves nothing behind."""
 
 from collections.abc import Iterator, Mapping
+from types import ModuleType
 from typing import Any
 
 import pytest
 
 from chalicelib.formats import record
-from chalicelib.model.key import MAX_KEYS
 from chalicelib.settings import Bootstrap
-from chalicelib.table.port import Add
-from chalicelib.table.secrets import MAX_SECRETS
+from chalicelib.table import keys, secrets
 from tests import scenarios
 from tests.calls import ask, code
 from tests.inspected import Inspected
@@ -245,25 +244,26 @@ def test_a_dry_run_that_would_fail(installation: Inspected, world: World, why: s
 
 
 @pytest.mark.parametrize(
-    ("kind", "most", "service", "action", "parameters", "expected"),
+    ("module", "limit", "kind", "service", "action", "parameters", "expected"),
     [
-        ("secrets", MAX_SECRETS, "ssm", "CreateSecret", {"SecretString": "x"}, "LimitExceeded"),
-        ("keys", MAX_KEYS, "kms", "CreateKey", {}, "LimitExceeded.CmkLimitExceeded"),
+        (secrets, "MAX_SECRETS", "secrets", "ssm", "CreateSecret", {"SecretString": "x"}, "LimitExceeded"),
+        (keys, "MAX_KEYS", "keys", "kms", "CreateKey", {}, "LimitExceeded.CmkLimitExceeded"),
     ],
 )
 def test_a_dry_run_at_the_quota(
     installation: Inspected,
     world: World,
+    monkeypatch: pytest.MonkeyPatch,
+    module: ModuleType,
+    limit: str,
     kind: str,
-    most: int,
     service: str,
     action: str,
     parameters: dict[str, Any],
     expected: str,
 ) -> None:
-    quota = f"CT#{installation.root.uin}#{SM}"
-    used = installation.data()[(quota, kind)].number
-    installation.tables[SM].write([Add(quota, kind, most - used - 1)])
+    used = installation.data()[(f"CT#{installation.root.uin}#{SM}", kind)].number
+    monkeypatch.setattr(module, limit, used + 1)
 
     def create(name: str, **more: Any) -> str:
         named = {"SecretName" if service == "ssm" else "Alias": name}
@@ -294,7 +294,8 @@ def test_a_rehearsed_secret_leaves_no_default_key(installation: Inspected, world
     parameters = {"SecretName": "a", "SecretString": "x", "DryRun": True}
     response = ask(installation.gateway, world.request("ssm", "CreateSecret", parameters, who=stranger))
     assert code(response) == "DryRunOperation"
+    rows = installation.data()
     owners = {
-        record.decode(r.body).get("account") for (pk, _), r in installation.data().items() if pk[:2] == "K#"
+        record.decode(rows[key].body)["account"] for key in rows if key[0][:2] == "K#" and key[1] == "M"
     }
     assert owners == {installation.root.uin}

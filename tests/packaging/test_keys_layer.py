@@ -56,7 +56,7 @@ def test_lost_key_files_are_not_silently_replaced_by_new_ones(tmp_path: Path) ->
     keys_layer.build(settings(tmp_path / "home"), tmp_path / "layer.zip", new=True)
     lost = tmp_path / "home/hsm/ap-singapore.keys"
     lost.unlink()
-    with pytest.raises(SystemExit, match=r"ap-singapore\.keys"):
+    with pytest.raises(keys_layer.Failure, match=r"ap-singapore\.keys"):
         keys_layer.build(settings(tmp_path / "home"), tmp_path / "layer.zip")
     assert not lost.exists()
 
@@ -70,5 +70,5 @@ def test_another_passphrase_is_refused_before_a_layer_is_written(tmp_path: Path)
 
 
 def test_key_files_need_a_passphrase(tmp_path: Path) -> None:
-    with pytest.raises(SystemExit, match="KEYSTEAD_SEAL_PASSPHRASE"):
+    with pytest.raises(keys_layer.Failure, match="KEYSTEAD_SEAL_PASSPHRASE"):
         keys_layer.build(settings(tmp_path, ""), tmp_path / "layer.zip", new=True)

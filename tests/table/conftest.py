@@ -1,14 +1,14 @@
 """The tables under test: SQLite in a file and in memory, and DynamoDB as ministack plays it."""
 
 import contextlib
-import itertools
 import os
 import shutil
 import socket
 import subprocess
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
@@ -16,10 +16,14 @@ from chalicelib.clock import ManualClock
 from chalicelib.table.port import Table
 from chalicelib.table.sqlite import SqliteTable
 
+if TYPE_CHECKING:
+    from chalicelib.table.dynamodb import DynamoTable
+
 FAR = 4_000_000_000
 """Tests begin in 2096: ministack removes what has expired by the real clock, and must not interfere."""
 
-_names = itertools.count()
+CREDENTIALS = {"AWS_ACCESS_KEY_ID": "sample", "AWS_SECRET_ACCESS_KEY": "sample"}
+"""Any will do where nobody checks them; without, botocore would look for some on the network."""
 
 
 @pytest.fixture
@@ -31,44 +35,46 @@ def clock() -> ManualClock:
 def table(request: pytest.FixtureRequest, clock: ManualClock) -> Iterator[Table]:
     """Each test runs once for each adapter, on an empty table."""
     if request.param == "dynamodb":
-        opened: Table = request.getfixturevalue("open_dynamodb")()
-    elif request.param == "file":
-        opened = SqliteTable(request.getfixturevalue("tmp_path") / "table.sqlite", clock)
-    else:
-        opened = SqliteTable(":memory:", clock)
+        yield request.getfixturevalue("dynamodb")
+        return
+    path = ":memory:" if request.param == "memory" else request.getfixturevalue("tmp_path") / "table.sqlite"
+    opened = SqliteTable(path, clock)
     yield opened
     opened.close()
 
 
 @pytest.fixture
-def open_dynamodb(ministack: str, clock: ManualClock) -> Callable[[], Table]:
-    """Opens an empty DynamoDB table."""
+def dynamodb(_dynamodb: "DynamoTable", clock: ManualClock) -> Iterator[Table]:
+    """The adapter of DynamoDB on empty tables in ministack."""
+    _dynamodb._clock = clock
+    _dynamodb.create_tables()
+    yield _dynamodb
+    for name in (_dynamodb._main, _dynamodb._audit):
+        _dynamodb._connection.delete_table(name)
+
+
+@pytest.fixture(scope="session")
+def _dynamodb(ministack: str) -> Iterator["DynamoTable"]:
+    """One client for all tests: it takes longer to create than a test to run."""
     from chalicelib.table.dynamodb import DynamoTable
 
-    def open_table() -> Table:
-        name = f"{os.getpid()}-{next(_names)}"
-        opened = DynamoTable(f"main-{name}", f"audit-{name}", "us-east-1", clock, ministack)
-        opened.create_tables()
-        return opened
-
-    return open_table
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in CREDENTIALS.items():
+            patch.setenv(name, value)
+        opened = DynamoTable("main", "audit", "us-east-1", ManualClock(FAR), ministack)
+        yield opened
+        opened.close()
 
 
 @pytest.fixture
 def aws_credentials(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Any credentials do where nobody checks them; without, botocore would look for some on the network."""
-    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "sample")
-    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "sample")
-
-
-@pytest.fixture
-def ministack(_ministack_url: str, aws_credentials: None) -> str:
-    """The address of a running ministack."""
-    return _ministack_url
+    for name, value in CREDENTIALS.items():
+        monkeypatch.setenv(name, value)
 
 
 @pytest.fixture(scope="session")
-def _ministack_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+def ministack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The address of a running ministack."""
     program = os.environ.get("KEYSTEAD_MINISTACK", ".venv-ministack/bin/ministack")
     if shutil.which(program) is None:
         pytest.skip("ministack is not installed: `make ministack`, or KEYSTEAD_MINISTACK=path")

@@ -1,0 +1,177 @@
+"""A region with secrets that wait for the sweep, tables that fail on purpose, and what a sweep leaves."""
+
+from collections import Counter
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from chalicelib.audit import SHARDS
+from chalicelib.clock import ManualClock
+from chalicelib.context import Service
+from chalicelib.formats import record
+from chalicelib.hsm.software import SoftwareHsm
+from chalicelib.jobs import sweep
+from chalicelib.jobs.sweep import Outcome
+from chalicelib.model.secret import Secret, SecretState, SecretVersion
+from chalicelib.secret_store import purge
+from chalicelib.settings import Settings
+from chalicelib.table import secrets as rows
+from chalicelib.table.port import Add, Busy, Due, Expect, Op, Put, Row, Table, Unacknowledged
+from tests.installation import SM
+
+ACCOUNT = "100000000001"
+DAY = 86400
+NOON = 1_790_596_800
+"""Midday of some day in UTC: no test comes near a change of the audit partition's day."""
+
+
+class Killed(BaseException):
+    """What ends a process, for a test: no handler of errors catches it."""
+
+
+class FaultyTable:
+    """Another table's rows, with a fault at one write: `fault` is told the number of the write, and whether it is done.
+
+    Written as a wrapper, so that the rows outlive it as those of a real table outlive a process.
+    """
+
+    def __init__(self, rows_of: Table, fault: Callable[[int, bool], None]) -> None:
+        self._table = rows_of
+        self._fault = fault
+        self.writes = 0
+
+    def get(self, pk: str, sk: str) -> Row | None:
+        return self._table.get(pk, sk)
+
+    def batch_get(self, keys: Sequence[tuple[str, str]]) -> list[Row | None]:
+        return self._table.batch_get(keys)
+
+    def query(self, pk: str, **bounds: Any) -> list[Row]:
+        return self._table.query(pk, **bounds)
+
+    def by_index(self, index: str, value: str, **bounds: Any) -> list[Row]:
+        return self._table.by_index(index, value, **bounds)
+
+    def due(self, kind: str, upto: int, *, after: str | None = None, limit: int = 100) -> list[Row]:
+        return self._table.due(kind, upto, after=after, limit=limit)
+
+    def write(self, ops: Sequence[Op]) -> None:
+        self.writes += 1
+        self._fault(self.writes, False)
+        self._table.write(ops)
+        self._fault(self.writes, True)
+
+    def close(self) -> None:
+        self._table.close()
+
+
+def killed_after(count: int) -> Callable[[int, bool], None]:
+    """The process ends as soon as it has made `count` writes."""
+
+    def fault(number: int, is_done: bool) -> None:  # noqa: FBT001 - a callback with two values
+        if number == count and is_done:
+            raise Killed
+
+    return fault
+
+
+def unacknowledged(count: int) -> Callable[[int, bool], None]:
+    """The table does write number `count`, but its answer gets lost."""
+
+    def fault(number: int, is_done: bool) -> None:  # noqa: FBT001 - a callback with two values
+        if number == count and is_done:
+            raise Unacknowledged
+
+    return fault
+
+
+def busy(count: int) -> Callable[[int, bool], None]:
+    """The table turns write number `count` away."""
+
+    def fault(number: int, is_done: bool) -> None:  # noqa: FBT001 - a callback with two values
+        if number == count and not is_done:
+            raise Busy
+
+    return fault
+
+
+def no_fault(_number: int, _is_done: bool) -> None:  # noqa: FBT001 - a callback with two values
+    """Nothing happens."""
+
+
+def service_on(table: Table, clock: ManualClock) -> Service:
+    """A process that has this table for its regions."""
+    return Service(Settings(), clock, lambda _domain: table, SoftwareHsm.ephemeral)
+
+
+def secret(number: int, delete_at: int, *, state: SecretState = SecretState.PENDING_DELETE) -> Secret:
+    """A secret with two versions."""
+    return Secret(
+        uid=f"uid-{number}",
+        account=ACCOUNT,
+        region=SM,
+        name=f"s{number:05d}",
+        creator_uin=ACCOUNT,
+        key_id="key",
+        default_key=True,
+        created_ms=(NOON - 100 * DAY) * 1000 + number,
+        state=state,
+        delete_at=delete_at,
+        versions=(SecretVersion("v1", NOON, 1, False, 1), SecretVersion("v2", NOON, 2, True, 1)),
+    )
+
+
+def seed(table: Table, secrets: Sequence[Secret]) -> None:
+    """Write the rows that the service would have written."""
+    step = 20
+    for start in range(0, len(secrets), step):
+        ops: list[Op] = []
+        for each in secrets[start : start + step]:
+            ops += [op for op in rows.create(each) if not isinstance(op, Add)]
+            ops += [rows.put_value(each, version.id, b"sealed") for version in each.versions]
+        table.write(ops)
+    table.write([Add(f"CT#{ACCOUNT}#{SM}", "secrets", len(secrets))])
+
+
+def poison(name: str, body: bytes, due_at: int) -> Op:
+    """The op that writes a due row which nobody can read."""
+    return Put(
+        Row(pk=f"S#{ACCOUNT}#{SM}#{name}", sk="M", body=body, due=Due(rows.DELETE_EXPIRED, due_at)),
+        Expect.ANY,
+    )
+
+
+def run(service: Service, page: int = sweep.PAGE) -> Outcome:
+    """The job, with pages of another size."""
+    return sweep.run(
+        service, SM, rows.DELETE_EXPIRED, lambda row: purge(service, SM, row.pk, row.sk), page=page
+    )
+
+
+def left(table: Table, secrets: Sequence[Secret]) -> dict[str, Any]:
+    """What there is after a sweep: the secrets, each with its rows, the quota, the due rows and the events."""
+    counter = table.get(f"CT#{ACCOUNT}#{SM}", "secrets")
+    return {
+        "listed": [s.name for s in rows.list_all(table, ACCOUNT, SM)],
+        "rows": {
+            s.name: [row.sk for row in table.query(f"S#{ACCOUNT}#{SM}#{s.name}")]
+            for s in secrets
+            if table.query(f"S#{ACCOUNT}#{SM}#{s.name}")
+        },
+        "quota": counter.number if counter else None,
+        "due": [row.pk.rpartition("#")[2] for row in table.due(rows.DELETE_EXPIRED, NOON + 1000 * DAY)],
+        "events": Counter(name for event in events(table) for name in event["resources"]),
+    }
+
+
+def events(table: Table) -> list[dict[str, Any]]:
+    """The account's audit events of the day that NOON belongs to."""
+    found = []
+    for shard in range(SHARDS):
+        after = None
+        while True:
+            page = table.query(f"E#{ACCOUNT}#20260928#{shard}", after=after, limit=1000)
+            found += [record.decode(row.body) for row in page]
+            if len(page) < 1000:
+                break
+            after = page[-1].sk
+    return found
