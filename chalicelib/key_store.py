@@ -2,23 +2,36 @@
 
 from __future__ import annotations
 
+import base64
+import hashlib
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final
 
 from chalicelib import ids
-from chalicelib.errors import CmkNotFound, DuplicatedKeyId, InvalidCiphertext, InvalidParameter
-from chalicelib.formats import ciphertext_blob
+from chalicelib.errors import (
+    CmkNotFound,
+    DecryptError,
+    DecryptMaterialError,
+    DuplicatedKeyId,
+    EncryptionError,
+    InvalidCiphertext,
+    InvalidParameter,
+    TokenExpired,
+)
+from chalicelib.formats import ciphertext_blob, post_quantum
 from chalicelib.formats.canonical import associated_data
 from chalicelib.formats.canonical import encryption_context as canonical_context
-from chalicelib.hsm.port import Damaged, HsmKey, KeyKind
-from chalicelib.model.key import USER, BackingKey, Key, KeyState, algorithm
+from chalicelib.hsm import public
+from chalicelib.hsm.port import Damaged, HsmKey, KeyKind, Padding, SignatureAlgorithm
+from chalicelib.model.key import DAY, PQC_DECRYPT, USER, BackingKey, Key, KeyState, Origin, algorithm
 from chalicelib.table import keys as rows
+from chalicelib.table.port import Delete
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from chalicelib.context import Context
-    from chalicelib.table.port import Row
+    from chalicelib.table.port import Op, Row
 
 SSM: Final = "ssm"
 PENDING_DELETE_USED: Final = "KeyPendingDelete"
@@ -28,6 +41,8 @@ DEFAULT_SECRETS_ALIAS: Final = "kms-ssm"
 
 _HOUR: Final = 3600
 _MAX_USES: Final = 100_000
+_TOKEN_BYTES: Final = 32
+_DIGEST: Final = "A message of type DIGEST has the length of the algorithm's digest."
 
 
 class KeyStore:
@@ -44,16 +59,21 @@ class KeyStore:
             key_id, self._ctx.table.get(*rows.key_row_key(self._account, self._region, key_id))
         )
 
-    def _get_for_blob(self, blob: ciphertext_blob.CiphertextBlob) -> tuple[Key, BackingKey | None]:
-        """The key that a ciphertext names and the backing key that made it: one read, however often it was rotated."""
+    def _open_header(self, blob_text: str) -> tuple[ciphertext_blob.CiphertextBlob, Key, BackingKey | None]:
+        """What a ciphertext says, its key and the backing key that made it: one read, however often it was rotated."""
+        try:
+            blob = ciphertext_blob.decode(blob_text)
+        except Damaged:
+            raise InvalidCiphertext from None
         key_row = rows.key_row_key(self._account, self._region, blob.key_id)
         backing_row = rows.backing_row_key(self._account, self._region, blob.key_id, blob.backing_version)
         found, older = self._ctx.table.batch_get([key_row, backing_row])
         key = self._admit(blob.key_id, found)
+        self._warn(key)
         inline = {backing.version: backing for backing in key.backing}
         if blob.backing_version in inline:
-            return key, inline[blob.backing_version]
-        return key, rows.backing_from_row(older) if older is not None else None
+            return blob, key, inline[blob.backing_version]
+        return blob, key, rows.backing_from_row(older) if older is not None else None
 
     def peek(self, row: Row | None, key_id: str) -> Key:
         """The key in a row that was read along with others, for the service's own use: no check of the caller."""
@@ -126,10 +146,11 @@ class KeyStore:
         usage: str,
         description: str = "",
         owner: str = USER,
+        origin: Origin = Origin.TENCENT_KMS,
         tags: Mapping[str, str] | None = None,
     ) -> Key:
-        """A key without material; nothing is written yet."""
-        return Key(
+        """A key with fresh material from the HSM, or waiting for the user's; nothing is written yet."""
+        key = Key(
             id=ids.key_id(self._ctx.now_ms),
             account=self._account,
             region=self._region,
@@ -140,8 +161,11 @@ class KeyStore:
             standard=self._ctx.standard,
             description=description,
             owner=owner,
+            origin=origin,
+            state=KeyState.PENDING_IMPORT if origin is Origin.EXTERNAL else KeyState.ENABLED,
             tags=tags or {},
         )
+        return key if origin is Origin.EXTERNAL else self.with_new_backing(key)
 
     def with_new_backing(self, key: Key) -> Key:
         """The key with one more backing key from the HSM, which new ciphertexts will be made with."""
@@ -170,12 +194,7 @@ class KeyStore:
         InvalidCiphertext.
         """
         context = _canonical(encryption_context)
-        try:
-            blob = ciphertext_blob.decode(blob_text)
-        except Damaged:
-            raise InvalidCiphertext from None
-        key, backing = self._get_for_blob(blob)
-        self._warn(key)
+        blob, key, backing = self._open_header(blob_text)
         key.check_decrypts()
         if backing is None:
             raise InvalidCiphertext
@@ -195,6 +214,105 @@ class KeyStore:
         """The key with fresh material for new ciphertexts."""
         return replace(self.with_new_backing(key), last_rotated_at=self._ctx.now)
 
+    def wrap_plaintext(self, plaintext: bytes, encryption_public_key: str, encryption_algorithm: str) -> str:
+        """Base64 of a plaintext, or of its encryption to the caller's public key where there is one."""
+        if encryption_public_key:
+            try:
+                padding = Padding(encryption_algorithm or Padding.SM2_RAW.value)
+                plaintext = public.encrypt_to(encryption_public_key, padding, plaintext)
+            except ValueError:
+                raise EncryptionError from None
+        return base64.b64encode(plaintext).decode()
+
+    def public_key(self, key: Key) -> bytes:
+        """SubjectPublicKeyInfo in DER of an asymmetric key."""
+        return self._ctx.hsm.public_key(self.hsm_key(key, key.current))
+
+    def sign(self, key: Key, algorithm: str, message: bytes, *, is_digest: bool) -> bytes:
+        """A signature; InvalidParameter for a digest of the wrong length."""
+        self.note_use(key)
+        try:
+            return self._ctx.hsm.sign(
+                self.hsm_key(key, key.current), SignatureAlgorithm(algorithm), message, is_digest=is_digest
+            )
+        except ValueError:
+            raise InvalidParameter(_DIGEST) from None
+
+    def is_signed(
+        self, key: Key, algorithm: str, message: bytes, signature: bytes, *, is_digest: bool
+    ) -> bool:
+        """Whether the signature is the key's; InvalidParameter for a digest of the wrong length."""
+        self.note_use(key)
+        try:
+            public.verify(
+                self.public_key(key), SignatureAlgorithm(algorithm), message, signature, is_digest=is_digest
+            )
+        except public.BadSignature:
+            return False
+        except ValueError:
+            raise InvalidParameter(_DIGEST) from None
+        return True
+
+    def decrypt_asymmetric(self, key: Key, padding: Padding, ciphertext: bytes) -> bytes:
+        """The plaintext; DecryptError for every bad ciphertext alike."""
+        self.note_use(key)
+        try:
+            return self._ctx.hsm.decrypt_asymmetric(self.hsm_key(key, key.current), padding, ciphertext)
+        except Damaged:
+            raise DecryptError from None
+
+    def encrypt_post_quantum(self, key: Key, plaintext: bytes) -> str:
+        """A CiphertextBlob under a shared secret that only the key's private half recovers (KS-FMT-9)."""
+        self.note_use(key)
+        secret, encapsulated = public.encapsulate(self.public_key(key))
+        message = post_quantum.seal(secret, encapsulated, self._place(key, key.current.version), plaintext)
+        return ciphertext_blob.encode(key.id, key.current.version, message)
+
+    def decrypt_post_quantum(self, blob_text: str) -> tuple[Key, bytes]:
+        """The key that the CiphertextBlob names, and the plaintext; InvalidCiphertext for every kind of damage."""
+        blob, key, backing = self._open_header(blob_text)
+        key.check_post_quantum(PQC_DECRYPT)
+        key.check_may_decrypt()
+        if backing is None:
+            raise InvalidCiphertext
+        try:
+            secret = self._ctx.hsm.decapsulate(
+                self.hsm_key(key, backing), post_quantum.encapsulated(blob.message)
+            )
+            plaintext = post_quantum.open_sealed(secret, blob.message, self._place(key, backing.version))
+        except Damaged:
+            raise InvalidCiphertext from None
+        self.note_use(key)
+        return key, plaintext
+
+    def import_parameters(self, key: Key, wrapping_algorithm: str) -> tuple[bytes, bytes, int, list[Op]]:
+        """An import token, the public key to wrap the material to, when both expire, and the ops that keep them."""
+        token = self._ctx.hsm.random(_TOKEN_BYTES)
+        place = self._import_place(key, token)
+        wrapping = self._ctx.hsm.generate(KeyKind.RSA_2048, associated_data("import", *place))
+        expires_at = self._ctx.now + DAY
+        ops = [rows.put_import_key(place, wrapping.token, wrapping_algorithm, expires_at)]
+        return token, self._ctx.hsm.public_key(wrapping), expires_at, ops
+
+    def imported(self, key: Key, token: bytes, wrapped: bytes, *, valid_to: int) -> tuple[Key, list[Op]]:
+        """The key with the material that the user wrapped, and the op that uses up the token."""
+        place = self._import_place(key, token)
+        row = self._ctx.table.get(*place)
+        if row is None:
+            raise TokenExpired
+        kind = KeyKind[algorithm(key.usage, key.standard)]
+        wrapping_token, wrapping_algorithm = rows.import_key(row)
+        wrapping = HsmKey(KeyKind.RSA_2048, wrapping_token, associated_data("import", *place))
+        try:
+            material = self._ctx.hsm.import_key(
+                wrapping, Padding(wrapping_algorithm), wrapped, kind, self._binding(key, 1)
+            )
+        except Damaged:
+            raise DecryptMaterialError from None
+        backing = BackingKey(1, kind.name, material.token, self._ctx.now)
+        new = key.import_material(backing, self._ctx.hsm.check_value(material), valid_to=valid_to)
+        return new, [Delete(*place, row.version)]
+
     def resource(self, key: Key) -> str:
         """The key's name in policies."""
         return f"qcs::kms:{key.region}:uin/{key.account}:key/creatorUin/{key.creator_uin}/{key.id}"
@@ -213,6 +331,14 @@ class KeyStore:
     def _warn(self, key: Key) -> None:
         if key.state is KeyState.PENDING_DELETE:
             self._ctx.event.warning = PENDING_DELETE_USED
+
+    def _place(self, key: Key, version: int) -> bytes:
+        return associated_data("post-quantum", key.account, key.region, key.id, version)
+
+    def _import_place(self, key: Key, token: bytes) -> tuple[str, str]:
+        # Only a hash is kept: whoever reads the table cannot import.
+        token_hash = hashlib.sha256(token).hexdigest()
+        return rows.import_row_key(key.account, key.region, key.id, token_hash)
 
     def _binding(self, key: Key, version: int) -> bytes:
         return associated_data("cmk", key.account, key.region, key.id, version)

@@ -121,7 +121,6 @@ class SecretStore:
             description="Default key of Secrets Manager",
             owner=SSM,
         )
-        key = self._ctx.keys.with_new_backing(key)
         return key, key_rows.create(key)
 
     def seal(self, secret: Secret, version: SecretVersion, key: Key, value: bytes) -> Op:

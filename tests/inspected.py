@@ -6,7 +6,7 @@ from typing import Any, Final
 from chalicelib.clock import ManualClock
 from chalicelib.formats import record
 from chalicelib.settings import Settings
-from chalicelib.table.port import Row, Table
+from chalicelib.table.port import INDEXES, Due, Row, Table
 from chalicelib.table.sqlite import SqliteTable
 from tests.installation import SM, Installation
 
@@ -17,10 +17,21 @@ class InspectedTable(SqliteTable):
     """A table in memory that shows everything in it."""
 
     def rows(self) -> dict[tuple[str, str], Row]:
-        """Every row that is there for readers."""
-        keys = self._memory().execute("SELECT pk, sk FROM item ORDER BY pk, sk").fetchall()
-        found = {(pk, sk): self.get(pk, sk) for pk, sk in keys}
-        return {key: row for key, row in found.items() if row is not None}
+        """Every row, in the order of its key."""
+        found = {}
+        for columns in self._memory().execute("SELECT * FROM item ORDER BY pk, sk").fetchall():
+            pk, sk, version, number, body, expires_at, kind, position, *values = columns
+            found[pk, sk] = Row(
+                pk=pk,
+                sk=sk,
+                body=body,
+                expires_at=expires_at,
+                due=Due(kind, int(position.partition("#")[0])) if kind else None,
+                index={name: value for name, value in zip(INDEXES, values, strict=True) if value},
+                version=version,
+                number=number,
+            )
+        return found
 
     def snapshot(self) -> bytes:
         """All that is in the table."""

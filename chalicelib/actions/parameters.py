@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from typing import Annotated, Final
 
 from chalicelib.errors import (
+    EncryptionError,
     InvalidAlias,
     InvalidCiphertext,
     InvalidHsmClusterId,
@@ -14,7 +15,7 @@ from chalicelib.errors import (
     NotRoleOperation,
     TagKeysDuplicated,
 )
-from chalicelib.params import RECORDED, Base64, Between, Characters, Items, Matches, Utf8
+from chalicelib.params import RECORDED, Base64, Between, Characters, Items, Matches, OneOf, Utf8
 
 KeyId = Annotated[
     str,
@@ -28,6 +29,13 @@ BoundName = Annotated[
     RECORDED,
 ]
 Blob = Annotated[str, Characters(8192, 1, InvalidCiphertext)]
+RsaPadding = Annotated[
+    str, OneOf(("RSAES_PKCS1_V1_5", "RSAES_OAEP_SHA_1", "RSAES_OAEP_SHA_256"), InvalidParameter), RECORDED
+]
+EncryptionAlgorithm = Annotated[str, Characters(64, error=EncryptionError), RECORDED]
+Message = Annotated[bytes, Base64(4096, error=InvalidParameter)]
+MessageType = Annotated[str, OneOf(("RAW", "DIGEST"), InvalidParameter), RECORDED]
+SignatureValue = Annotated[bytes, Base64(8192)]
 Alias = Annotated[
     str,
     Matches(

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from chalicelib import actions
-from chalicelib.errors import InvalidAction, NoSuchVersion
+from chalicelib.errors import InvalidAction, NoSuchVersion, UnsupportedOperation
 from chalicelib.params import Parameters
 
 SERVICES: Final[Mapping[str, tuple[str, ...]]] = {
@@ -17,6 +17,25 @@ SERVICES: Final[Mapping[str, tuple[str, ...]]] = {
     "2019-09-23": ("ssm",),
 }
 """API version -> the services that have it. Versions tell services apart, hosts and scopes do not."""
+
+WHITE_BOX: Final = frozenset(
+    {
+        "CreateWhiteBoxKey",
+        "DeleteWhiteBoxKey",
+        "DescribeWhiteBoxDecryptKey",
+        "DescribeWhiteBoxDeviceFingerprints",
+        "DescribeWhiteBoxKey",
+        "DescribeWhiteBoxKeyDetails",
+        "DescribeWhiteBoxServiceStatus",
+        "DisableWhiteBoxKey",
+        "DisableWhiteBoxKeys",
+        "EnableWhiteBoxKey",
+        "EnableWhiteBoxKeys",
+        "EncryptByWhiteBox",
+        "OverwriteWhiteBoxDeviceFingerprints",
+    }
+)
+"""KMS actions that are refused: their key blobs have a proprietary format, so nothing made here could be read."""
 
 _REGIONLESS: Final = frozenset({"GetRegions"})
 _READ_PREFIXES: Final = (
@@ -82,6 +101,8 @@ def find(version: str, name: str) -> Action:
     for service in SERVICES[version]:
         if name in names(service):
             return _load(service, name)
+    if "kms" in SERVICES[version] and name in WHITE_BOX:
+        raise UnsupportedOperation("White-box keys are not supported: their key format is not published.")
     if not re.fullmatch(r"[A-Za-z][A-Za-z0-9]{0,63}", name):
         raise InvalidAction("X-TC-Action is the name of an action, in letters and digits.")
     raise InvalidAction

@@ -58,8 +58,6 @@ class HsmKey:
     kind: KeyKind
     token: bytes = field(repr=False)
     binding: bytes
-    public_key: bytes = b""
-    """SubjectPublicKeyInfo in DER (RFC 5280, 4.1.2.7); empty for symmetric kinds. Not authenticated by the token."""
 
 
 class HsmError(Exception):
@@ -92,6 +90,13 @@ class Hsm(Protocol):
 
     def decrypt(self, key: HsmKey, message: bytes, associated_data: bytes) -> bytes:
         """The plaintext, or Damaged."""
+
+    def public_key(self, key: HsmKey) -> bytes:
+        """The public half as SubjectPublicKeyInfo in DER (RFC 5280, 4.1.2.7).
+
+        It comes out of the token, or is authenticated by it: a public key from a table row would let whoever writes
+        the table have forged signatures accepted. ValueError for a symmetric kind.
+        """
 
     def sign(self, key: HsmKey, algorithm: SignatureAlgorithm, message: bytes, *, is_digest: bool) -> bytes:
         """A signature over `message`, or over the digest that it is; ValueError for a digest of the wrong length."""

@@ -35,14 +35,38 @@ SYMMETRIC_USAGES: Final[Mapping[str, Mapping[str, str]]] = {
 }
 """Usage -> the region's standard -> algorithm. The last two are extensions: the algorithm is the user's choice."""
 
-ASYMMETRIC_USAGES: Final = (
-    "ASYMMETRIC_DECRYPT_RSA_2048",
-    "ASYMMETRIC_DECRYPT_SM2",
-    "ASYMMETRIC_SIGN_VERIFY_SM2",
-    "ASYMMETRIC_SIGN_VERIFY_ECC",
-    "ASYMMETRIC_SIGN_VERIFY_RSA_2048",
-    "ASYMMETRIC_SIGN_VERIFY_ECDSA384",
-)
+DECRYPT_RSA: Final = "ASYMMETRIC_DECRYPT_RSA_2048"
+DECRYPT_SM2: Final = "ASYMMETRIC_DECRYPT_SM2"
+PQC_DECRYPT: Final = "PQC_DECRYPT_ML_KEM_1024"
+PQC_SIGN: Final = "PQC_SIGN_VERIFY_ML_DSA_87"
+
+
+@dataclass(frozen=True, slots=True)
+class AsymmetricUsage:
+    """What a key pair is for: its kind in the HSM, and the algorithms by which it may be used."""
+
+    kind: str
+    algorithms: tuple[str, ...]
+    signs: bool
+    standards: tuple[str, ...] = ("sm", "fips")
+    """The standards of the regions that offer it."""
+
+
+ASYMMETRIC_USAGES: Final[Mapping[str, AsymmetricUsage]] = {
+    DECRYPT_SM2: AsymmetricUsage("SM2", ("SM2_C1C3C2_ASN1",), signs=False, standards=("sm",)),
+    DECRYPT_RSA: AsymmetricUsage(
+        "RSA_2048", ("RSAES_PKCS1_V1_5", "RSAES_OAEP_SHA_1", "RSAES_OAEP_SHA_256"), signs=False
+    ),
+    "ASYMMETRIC_SIGN_VERIFY_SM2": AsymmetricUsage("SM2", ("SM2DSA",), signs=True, standards=("sm",)),
+    "ASYMMETRIC_SIGN_VERIFY_ECC": AsymmetricUsage("EC_P256", ("ECC_P256_R1",), signs=True),
+    "ASYMMETRIC_SIGN_VERIFY_RSA_2048": AsymmetricUsage(
+        "RSA_2048", ("RSA_PSS_SHA_256", "RSA_PKCS1_SHA_256"), signs=True
+    ),
+    "ASYMMETRIC_SIGN_VERIFY_ECDSA384": AsymmetricUsage("EC_P384", ("ECC_P384_R1",), signs=True),
+    # The product's names of the post-quantum usages are not published.
+    PQC_DECRYPT: AsymmetricUsage("ML_KEM_1024", ("ML_KEM_1024",), signs=False),
+    PQC_SIGN: AsymmetricUsage("ML_DSA_87", ("ML_DSA_87",), signs=True),
+}
 STANDARD_TYPES: Final[Mapping[str, int]] = {"fips": 2, "sm": 4}
 """The region's standard -> KeyMetadata.Type."""
 
@@ -72,8 +96,6 @@ class BackingKey:
     kind: str
     token: bytes = field(repr=False)
     created_at: int
-    public_key: bytes = b""
-    """SubjectPublicKeyInfo in DER (RFC 5280, 4.1.2.7); empty for symmetric keys."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -160,8 +182,12 @@ class Key:
             raise InvalidParameter("KeyId names an asymmetric key: this action takes symmetric ones.")
 
     def check_encrypts(self) -> None:
-        """New ciphertexts: enabled keys only."""
+        """New ciphertexts: enabled symmetric keys only."""
         self.check_symmetric()
+        self.check_may_encrypt()
+
+    def check_may_encrypt(self) -> None:
+        """New ciphertexts of any kind: enabled keys only."""
         if self.state is KeyState.ARCHIVED:
             raise CmkArchived
         if self.state is not KeyState.ENABLED:
@@ -174,16 +200,45 @@ class Key:
         self.check_encrypts()
 
     def check_decrypts(self) -> None:
-        """Old ciphertexts: enabled and archived keys."""
+        """Old ciphertexts: enabled and archived symmetric keys."""
         self.check_symmetric()
+        self.check_may_decrypt()
+
+    def check_may_decrypt(self) -> None:
+        """Old ciphertexts of any kind: enabled and archived keys."""
         if self.state not in (KeyState.ENABLED, KeyState.ARCHIVED):
             raise CmkDisabled
+
+    @property
+    def algorithms(self) -> tuple[str, ...]:
+        """The algorithms by which an asymmetric key may be used; none for a symmetric one."""
+        usage = ASYMMETRIC_USAGES.get(self.usage)
+        return usage.algorithms if usage else ()
 
     def check_public(self) -> None:
         """The asymmetric actions: enabled asymmetric keys only."""
         if self.is_symmetric:
             raise InvalidParameter("KeyId names a symmetric key: this action takes asymmetric ones.")
         self._check_state(KeyState.ENABLED)
+
+    def check_signs(self, algorithm: str) -> None:
+        """Sign and verify: enabled keys, and algorithms of their usage."""
+        self.check_public()
+        if not ASYMMETRIC_USAGES[self.usage].signs or algorithm not in self.algorithms:
+            raise InvalidParameter(
+                "The key does not sign with this Algorithm: ListAlgorithms answers what fits."
+            )
+
+    def check_decrypts_asymmetric(self, usage: str) -> None:
+        """Asymmetric decryption: enabled keys of exactly that usage."""
+        if self.usage != usage:
+            raise InvalidKeyUsage(f"This action takes keys of usage {usage}.")
+        self._check_state(KeyState.ENABLED)
+
+    def check_post_quantum(self, usage: str) -> None:
+        """The post-quantum actions: keys of exactly that usage."""
+        if self.usage != usage:
+            raise InvalidParameter(f"This action takes keys of usage {usage}.")
 
     def as_of(self, now: int) -> Self:
         """The key as it is now: imported material past its date is gone, whether a job has removed it or not."""
@@ -273,10 +328,14 @@ class Key:
         self.check_external()
         self._check_not_pending_delete()
 
-    def import_material(self, backing: BackingKey, material_check: bytes, *, valid_to: int) -> Self:
-        """The key with its material: the first import decides what it is, later ones renew its end."""
+    def check_takes_material(self) -> None:
+        """ImportKeyMaterial: keys that wait for material, and enabled ones that renew its end."""
         self.check_external()
         self._check_state(KeyState.ENABLED, KeyState.PENDING_IMPORT)
+
+    def import_material(self, backing: BackingKey, material_check: bytes, *, valid_to: int) -> Self:
+        """The key with its material: the first import decides what it is, later ones renew its end."""
+        self.check_takes_material()
         if self.material_check and not hmac.compare_digest(self.material_check, material_check):
             raise MaterialNotMatch
         return replace(
@@ -321,9 +380,11 @@ class Key:
 
 
 def algorithm(usage: str, standard: str) -> str:
-    """The algorithm of a usage in a region; raises InvalidKeyUsage or UnsupportedKeyUsageInCurrentRegion."""
+    """The kind of key of a usage in a region; raises InvalidKeyUsage or UnsupportedKeyUsageInCurrentRegion."""
     if usage in SYMMETRIC_USAGES:
         return SYMMETRIC_USAGES[usage][standard]
-    if usage in ASYMMETRIC_USAGES:
+    if usage not in ASYMMETRIC_USAGES:
+        raise InvalidKeyUsage
+    if standard not in ASYMMETRIC_USAGES[usage].standards:
         raise UnsupportedKeyUsageInCurrentRegion
-    raise InvalidKeyUsage
+    return ASYMMETRIC_USAGES[usage].kind

@@ -7,6 +7,7 @@
 | its alias, unique | `AL#<account>#<region>#<alias>` | `A` |
 | a cloud resource bound to it | same | `B#<product>#<resource>` |
 | when it was last used | same | `U` |
+| the wrapping key of an import token, single use, 24 h | `IT#<account>#<region>#<id>` | hash of the token |
 | its line in lists, which never changes | `LK#<account>#<region>` | `<created ms>#<id>` |
 | the quota | `CT#<account>#<region>` | `keys` |
 """
@@ -110,6 +111,23 @@ def put_use(account: str, region: str, key_id: str, used_at: int) -> Op:
     """The op that notes a use."""
     pk, sk = use_row_key(account, region, key_id)
     return Put(Row(pk=pk, sk=sk, body=record.encode({"used": used_at})), Expect.ANY)
+
+
+def import_row_key(account: str, region: str, key_id: str, token_hash: str) -> tuple[str, str]:
+    """Where the wrapping key of an import token is."""
+    return f"IT#{account}#{region}#{key_id}", token_hash
+
+
+def put_import_key(place: tuple[str, str], token: bytes, algorithm: str, expires_at: int) -> Op:
+    """The op that keeps the wrapping key of an import token, as a key token of the HSM, until it expires."""
+    body = record.encode({"token": base64.b64encode(token).decode(), "algorithm": algorithm})
+    return Put(Row(pk=place[0], sk=place[1], body=body, expires_at=expires_at), Expect.ABSENT)
+
+
+def import_key(row: Row) -> tuple[bytes, str]:
+    """The key token of an import token's wrapping key, and the algorithm by which the material is wrapped."""
+    members = record.decode(row.body)
+    return base64.b64decode(members["token"]), members["algorithm"]
 
 
 def used_at(row: Row | None) -> int:
@@ -263,7 +281,6 @@ def _backing(members: dict[str, Any]) -> BackingKey:
         members["kind"],
         base64.b64decode(members["token"]),
         members["created"],
-        base64.b64decode(members.get("public", "")),
     )
 
 
@@ -273,5 +290,4 @@ def _backing_members(backing: BackingKey) -> dict[str, Any]:
         "kind": backing.kind,
         "token": base64.b64encode(backing.token).decode(),
         "created": backing.created_at,
-        **({"public": base64.b64encode(backing.public_key).decode()} if backing.public_key else {}),
     }

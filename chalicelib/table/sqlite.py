@@ -77,6 +77,7 @@ _DUE: Final = _SELECT + "due_kind = ? AND due_position > ? AND due_position < ? 
 _PURGE: Final = "DELETE FROM item WHERE rowid IN (SELECT rowid FROM item WHERE expires_at <= ? LIMIT ?)"
 
 _POLL: Final = 0.0001  # seconds between two looks at the lock
+_FORK_PATIENCE: Final = 10.0
 _GATHER: Final = 0.0001  # seconds that a leader waits for others to join
 
 _Act = Callable[[sqlite3.Connection], None]
@@ -99,50 +100,85 @@ class _Turn:
 
 
 class _Shared:
-    """What the threads of one process share; a forked child begins afresh."""
+    """What the threads of one process share: idle connections, the queue of writers, the lock file.
 
-    def __init__(self, lock_path: Path | None) -> None:
+    SQLite cannot be carried over a fork: a child would believe in locks that only its parent has. So before a fork
+    every connection is closed, and afterwards parent and child open their own.
+    """
+
+    def __init__(self, connect: Callable[[], sqlite3.Connection], lock_path: Path | None) -> None:
+        self._connect = connect
         self._lock_path = lock_path
         self._begin()
 
     def _begin(self) -> None:
         self.idle: deque[sqlite3.Connection] = deque()
+        self.count = 0
         self.queue: deque[_Turn] = deque()
         self.gate = threading.Lock()
         self.led = False
         self.company = 0
-        self.is_closed = False
         self.lock_fd = -1
         if self._lock_path is not None:
             self.lock_fd = os.open(self._lock_path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
 
-    def forked(self) -> None:
-        """Let go of what is the parent's: its connections must be neither used nor closed here."""
-        _parents.append(self.idle)
-        if self.lock_fd >= 0:
-            os.close(self.lock_fd)  # while open here it would prolong a lock that the parent held just then
+    def take(self) -> sqlite3.Connection:
+        """A connection for the caller alone, to be put back among the idle ones."""
+        try:
+            return self.idle.pop()
+        except IndexError:
+            with self.gate:
+                con = self._connect()
+                self.count += 1
+                return con
+
+    def drain(self, patience: float) -> None:
+        """Close every connection as soon as it is idle."""
+        deadline = time.monotonic() + patience
+        while self.count and time.monotonic() < deadline:
+            try:
+                self.idle.pop().close()
+                self.count -= 1
+            except IndexError:
+                time.sleep(_POLL)
+
+    def before_fork(self) -> None:
+        self.gate.acquire()
+        self.drain(_FORK_PATIENCE)
+
+    def after_fork_in_parent(self) -> None:
+        self.gate.release()
+
+    def after_fork_in_child(self) -> None:
+        os.close(self.lock_fd)  # while open here it would prolong a lock that the parent held just then
         self._begin()
 
-    def close(self) -> None:
-        _everywhere.discard(self)
-        self.is_closed = True
-        while self.idle:
-            self.idle.pop().close()
-        if self.lock_fd >= 0:
-            os.close(self.lock_fd)
-            self.lock_fd = -1
+
+_files: WeakSet[_Shared] = WeakSet()
+_forking: list[_Shared] = []
 
 
-_everywhere: WeakSet[_Shared] = WeakSet()
-_parents: list[deque[sqlite3.Connection]] = []
+def _before_fork() -> None:
+    _forking[:] = _files
+    for shared in _forking:
+        shared.before_fork()
 
 
-def _forked() -> None:
-    for shared in tuple(_everywhere):
-        shared.forked()
+def _after_fork_in_parent() -> None:
+    while _forking:
+        _forking.pop().after_fork_in_parent()
 
 
-os.register_at_fork(after_in_child=_forked)
+def _after_fork_in_child() -> None:
+    while _forking:
+        _forking.pop().after_fork_in_child()
+
+
+os.register_at_fork(
+    before=_before_fork,
+    after_in_parent=_after_fork_in_parent,
+    after_in_child=_after_fork_in_child,
+)
 
 
 class SqliteTable:
@@ -157,17 +193,19 @@ class SqliteTable:
         self._clock = clock
         self._group = group
         self._patience = patience
-        self._shared = _Shared(None if in_memory else Path(f"{path}.lock"))
+        self._closed = False
+        self._shared = _Shared(self._connect, None if in_memory else Path(f"{path}.lock"))
         if not in_memory:
-            _everywhere.add(self._shared)
+            _files.add(self._shared)
         self._alone: AbstractContextManager[Any] = threading.Lock() if in_memory else nullcontext()
         """Memory has one connection, and its users take turns."""
         try:
             with self._locked():
                 if not in_memory:
                     _make_private(Path(path))
-                self._shared.idle.append(self._connect())
-                _prepare(self._shared.idle[0])
+                con = self._shared.take()
+                self._shared.idle.append(con)
+                _prepare(con)
         except BaseException:
             self.close()
             raise
@@ -230,7 +268,12 @@ class SqliteTable:
         return removed
 
     def close(self) -> None:
-        self._shared.close()
+        if not self._closed:
+            self._closed = True
+            _files.discard(self._shared)
+            self._shared.drain(self._patience)
+            if self._shared.lock_fd >= 0:
+                os.close(self._shared.lock_fd)
 
     def _range(
         self, column: str, value: str, bounds: tuple[str, str | None], limit: int, *, reverse: bool
@@ -242,7 +285,7 @@ class SqliteTable:
 
     def _read(self, sql: str, parameters: tuple[str | int, ...]) -> list[Row]:
         with self._alone:
-            con = self._connection()
+            con = self._shared.take()
             try:
                 found = con.execute(sql, parameters).fetchall()
             except sqlite3.Error as error:
@@ -291,13 +334,19 @@ class SqliteTable:
     def _commit(self, turns: list[_Turn]) -> None:
         """Do what the writers ask for in one transaction, and tell each how it ended."""
         failure: type[TableError] = Busy
+        is_begun = False
         try:
             with self._locked(), self._transaction() as con:
+                is_begun = True
                 for turn in turns:
-                    turn.error = _attempt(con, turn.act)
+                    turn.error = _outcome(con, turn.act)
                 failure = Unacknowledged
                 con.execute("COMMIT")
         except BaseException as error:
+            if isinstance(error, sqlite3.Error) and is_begun and failure is Busy and len(turns) > 1:
+                for turn in turns:
+                    self._commit([turn])  # so that a fault hits only the write that it belongs to
+                return
             if getattr(error, "sqlite_errorcode", 0) & 0xFF == sqlite3.SQLITE_BUSY:
                 failure = Busy  # the transaction was still whole, and has been rolled back
             for turn in turns:
@@ -312,7 +361,7 @@ class SqliteTable:
     @contextmanager
     def _transaction(self) -> Iterator[sqlite3.Connection]:
         with self._alone:
-            con = self._connection()
+            con = self._shared.take()
             try:
                 con.execute("BEGIN IMMEDIATE")
                 yield con
@@ -342,14 +391,8 @@ class SqliteTable:
         finally:
             fcntl.flock(fd, fcntl.LOCK_UN)
 
-    def _connection(self) -> sqlite3.Connection:
-        try:
-            return self._shared.idle.pop()
-        except IndexError:
-            return self._connect()
-
     def _connect(self) -> sqlite3.Connection:
-        if self._shared.is_closed:
+        if self._closed:
             raise TableError("the table is closed")
         try:
             con = sqlite3.connect(
@@ -367,16 +410,12 @@ class SqliteTable:
         return con
 
 
-def _attempt(con: sqlite3.Connection, act: _Act) -> TableError | None:
-    """Do one writer's part, wholly or not at all, whatever becomes of the others; what to tell it."""
-    con.execute("SAVEPOINT turn")
+def _outcome(con: sqlite3.Connection, act: _Act) -> TableError | None:
+    """Do one writer's part; a part that conflicts has written nothing."""
     try:
         act(con)
-    except (TableError, sqlite3.Error) as error:
-        con.execute("ROLLBACK TO turn")
-        return error if isinstance(error, TableError) else _fault(error)
-    finally:
-        con.execute("RELEASE turn")
+    except Conflict as conflict:
+        return conflict
     return None
 
 

@@ -1,6 +1,5 @@
 """Parameters: types, limits, paths and texts, one at a time."""
 
-import json
 from dataclasses import dataclass, field
 from typing import Annotated, Any
 
@@ -157,7 +156,7 @@ def test_what_is_taken(body: dict[str, Any], argument: str, value: object) -> No
         ({"Count": " 1"}, InvalidParameter, "Count is a whole number."),
         ({"Count": "1\n"}, InvalidParameter, "Count is a whole number."),
         ({"Count": "1_0"}, InvalidParameter, "Count is a whole number."),
-        ({"Count": "١"}, InvalidParameter, "Count is a whole number."),
+        ({"Count": "\u0661"}, InvalidParameter, "Count is a whole number."),
         ({"Count": "0" * 20}, InvalidParameter, "Count is a whole number."),
         ({"Count": {}}, InvalidParameter, "Count is a whole number."),
         ({"Count": -6}, InvalidParameterValue, "Count is a whole number from -5 to 5."),
@@ -263,7 +262,7 @@ def test_an_empty_required_text_is_not_missing() -> None:
         (
             SecretName,
             ["a", "0", "a-_", "x" * 128],
-            ["", "-a", "_a", "x" * 129, "a.b", "a#b", "a/b", "a\x00", "a\n", "é", "ａ", "a b", "a\u200b"],
+            ["", "-a", "_a", "x" * 129, "a.b", "a#b", "a/b", "a\x00", "a\n", "é", "\uff41", "a b", "a\u200b"],
         ),
         (
             VersionId,
@@ -449,22 +448,12 @@ def test_the_most_that_nests() -> None:
     assert len(nest({f"A.{i}": "" for i in range(MAX_FLAT)})["A"]) == MAX_FLAT
 
 
-def test_the_texts_name_no_value() -> None:
+@pytest.mark.parametrize("name", [n for n in SAMPLE.names if n != "Words"])
+@pytest.mark.parametrize("lexical", [False, True])
+def test_the_texts_name_no_value(name: str, *, lexical: bool) -> None:
     """Whatever is sent where: the message is made of names and limits."""
-    for name in SAMPLE.names:
-        for value in (
-            CANARY,
-            [CANARY],
-            {CANARY: CANARY},
-            {"TagKey": CANARY},
-            [{"TagKey": CANARY}],
-            [[CANARY]],
-        ):
-            for lexical in (False, True):
-                try:
-                    read({name: value}, lexical=lexical)
-                except ApiError as error:
-                    assert CANARY not in str(error)
-                    assert "c4n4ry" not in json.dumps(str(error))
-                else:
-                    assert (name, value) == ("Words", [CANARY])
+    values = (CANARY, [CANARY], {CANARY: CANARY}, {"TagKey": CANARY}, [{"TagKey": CANARY}], [[CANARY]])
+    for value in values:
+        with pytest.raises(ApiError) as caught:
+            read({name: value}, lexical=lexical)
+        assert "c4n4ry" not in str(caught.value)

@@ -53,7 +53,7 @@ def test_unknown_versions(version: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "name", ["", "_", "Encrypt ", "Encrypt\n", "encrypt.py", "ＥncryptÜ", "GetRegions" * 20]
+    "name", ["", "_", "Encrypt ", "Encrypt\n", "encrypt.py", "\uff25ncrypt", "GetRegions" * 20]
 )
 def test_unknown_names(name: str) -> None:
     with pytest.raises(InvalidAction):

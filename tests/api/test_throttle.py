@@ -74,7 +74,7 @@ def test_tokens_come_back_evenly(timer: Timer) -> None:
     assert admitted(gate, "ssm.GetRegions") == 10
     timer.now += 0.25
     assert admitted(gate, "ssm.GetRegions") == 2
-    timer.now += 0.05
+    timer.now += 0.0625
     assert admitted(gate, "ssm.GetRegions") == 1
     timer.now += 3600
     assert admitted(gate, "ssm.GetRegions") == 10

@@ -15,7 +15,7 @@ from chalicelib.model.secret import Secret, SecretState, SecretVersion
 from chalicelib.secret_store import purge
 from chalicelib.settings import Settings
 from chalicelib.table import secrets as rows
-from chalicelib.table.port import Add, Busy, Due, Expect, Op, Put, Row, Table, Unacknowledged
+from chalicelib.table.port import Add, Due, Expect, Op, Put, Row, Table
 from tests.installation import SM
 
 ACCOUNT = "100000000001"
@@ -29,14 +29,23 @@ class Killed(BaseException):
 
 
 class FaultyTable:
-    """Another table's rows, with a fault at one write: `fault` is told the number of the write, and whether it is done.
+    """Another table's rows, where something happens before or after write number `at`.
 
     Written as a wrapper, so that the rows outlive it as those of a real table outlive a process.
     """
 
-    def __init__(self, rows_of: Table, fault: Callable[[int, bool], None]) -> None:
+    def __init__(
+        self,
+        rows_of: Table,
+        at: int = 0,
+        *,
+        before: Callable[[], object] | None = None,
+        after: Callable[[], object] | None = None,
+    ) -> None:
         self._table = rows_of
-        self._fault = fault
+        self._at = at
+        self._before = before
+        self._after = after
         self.writes = 0
 
     def get(self, pk: str, sk: str) -> Row | None:
@@ -56,46 +65,24 @@ class FaultyTable:
 
     def write(self, ops: Sequence[Op]) -> None:
         self.writes += 1
-        self._fault(self.writes, False)
+        is_it = self.writes == self._at
+        if is_it and self._before is not None:
+            self._before()
         self._table.write(ops)
-        self._fault(self.writes, True)
+        if is_it and self._after is not None:
+            self._after()
 
     def close(self) -> None:
         self._table.close()
 
 
-def killed_after(count: int) -> Callable[[int, bool], None]:
-    """The process ends as soon as it has made `count` writes."""
+def raises(error: type[BaseException]) -> Callable[[], None]:
+    """A hook that raises."""
 
-    def fault(number: int, is_done: bool) -> None:  # noqa: FBT001 - a callback with two values
-        if number == count and is_done:
-            raise Killed
+    def hook() -> None:
+        raise error
 
-    return fault
-
-
-def unacknowledged(count: int) -> Callable[[int, bool], None]:
-    """The table does write number `count`, but its answer gets lost."""
-
-    def fault(number: int, is_done: bool) -> None:  # noqa: FBT001 - a callback with two values
-        if number == count and is_done:
-            raise Unacknowledged
-
-    return fault
-
-
-def busy(count: int) -> Callable[[int, bool], None]:
-    """The table turns write number `count` away."""
-
-    def fault(number: int, is_done: bool) -> None:  # noqa: FBT001 - a callback with two values
-        if number == count and not is_done:
-            raise Busy
-
-    return fault
-
-
-def no_fault(_number: int, _is_done: bool) -> None:  # noqa: FBT001 - a callback with two values
-    """Nothing happens."""
+    return hook
 
 
 def service_on(table: Table, clock: ManualClock) -> Service:
@@ -116,7 +103,10 @@ def secret(number: int, delete_at: int, *, state: SecretState = SecretState.PEND
         created_ms=(NOON - 100 * DAY) * 1000 + number,
         state=state,
         delete_at=delete_at,
-        versions=(SecretVersion("v1", NOON, 1, False, 1), SecretVersion("v2", NOON, 2, True, 1)),
+        versions=(
+            SecretVersion("v1", NOON, 1, is_binary=False, key_version=1),
+            SecretVersion("v2", NOON, 2, is_binary=True, key_version=1),
+        ),
     )
 
 

@@ -1,5 +1,6 @@
 """The sweep of secrets past their deletion date: killed, doubled, late or disturbed, it ends in the same state."""
 
+import functools
 import logging
 import threading
 from collections import Counter
@@ -11,12 +12,14 @@ from pathlib import Path
 import pytest
 
 from chalicelib.clock import ManualClock
+from chalicelib.context import Service
+from chalicelib.jobs import sweep
 from chalicelib.jobs.delete_expired_secrets import delete_expired_secrets
 from chalicelib.jobs.lease import LEASE_SECONDS
 from chalicelib.model.secret import Secret, SecretState
 from chalicelib.secret_store import purge
 from chalicelib.table import secrets as rows
-from chalicelib.table.port import Op, Row
+from chalicelib.table.port import Busy, Op, Row, Unacknowledged
 from chalicelib.table.sqlite import SqliteTable
 from tests.actions.ssm import arrange
 from tests.actions.ssm.arrange import Hooked
@@ -27,24 +30,21 @@ from tests.jobs.rig import (
     NOON,
     FaultyTable,
     Killed,
-    busy,
     events,
-    killed_after,
     left,
-    no_fault,
     poison,
+    raises,
     run,
     secret,
     seed,
     service_on,
-    unacknowledged,
 )
 
 DUE = [secret(i, NOON - i) for i in range(5)]
 KEPT = [
     secret(10, 0, state=SecretState.ENABLED),
     secret(11, 0, state=SecretState.DISABLED),
-    secret(12, NOON + 1),
+    secret(12, NOON + DAY),
 ]
 END = {
     "listed": [s.name for s in KEPT],
@@ -92,13 +92,15 @@ def test_a_secret_is_swept_from_the_second_of_its_date_on(clock: ManualClock) ->
     service = service_on(table, clock)
     delete_expired_secrets(service, SM)
     assert [s.name for s in rows.list_all(table, ACCOUNT, SM)] == [s.name for s in KEPT]
+    clock.advance(DAY - 1)
+    assert delete_expired_secrets(service, SM).done == 0
     clock.advance(1)
     assert delete_expired_secrets(service, SM).done == 1
     assert [s.name for s in rows.list_all(table, ACCOUNT, SM)] == [s.name for s in KEPT[:2]]
 
 
 def test_the_counted_writes_are_all_there_are(clock: ManualClock) -> None:
-    table = FaultyTable(fresh_table(clock), no_fault)
+    table = FaultyTable(fresh_table(clock))
     run(service_on(table, clock), PAGE)
     assert table.writes == WRITES
 
@@ -107,30 +109,19 @@ def test_the_counted_writes_are_all_there_are(clock: ManualClock) -> None:
 def test_killed_after_any_write_the_next_run_ends_in_the_same_state(clock: ManualClock, count: int) -> None:
     table = fresh_table(clock)
     with pytest.raises(Killed):
-        run(service_on(FaultyTable(table, killed_after(count)), clock), PAGE)
+        run(service_on(FaultyTable(table, count, after=raises(Killed)), clock), PAGE)
     # The dead runner's lease holds others off until it runs out; only its last write gives it up.
     clock.advance(LEASE_SECONDS - 1)
-    assert run(service_on(FaultyTable(table, no_fault), clock), PAGE).ran is (count == WRITES)
+    assert run(service_on(table, clock), PAGE).ran is (count == WRITES)
     clock.advance(1)
-    second = service_on(table, clock)
-    run(second, PAGE)
-    # KEPT[2]'s day comes while the lease runs out.
-    end = run(second, PAGE)
-    assert end.finished
-    kept = KEPT[:2]
-    assert left(table, [*DUE, *KEPT]) == {
-        "listed": [s.name for s in kept],
-        "rows": {s.name: ["M", "V#v1", "V#v2"] for s in kept},
-        "quota": len(kept),
-        "due": [],
-        "events": Counter(f"secret/{s.name}" for s in [*DUE, KEPT[2]]),
-    }
+    assert run(service_on(table, clock), PAGE).finished
+    assert left(table, [*DUE, *KEPT]) == END
 
 
 @pytest.mark.parametrize("count", range(1, WRITES + 1))
 def test_a_write_whose_answer_is_lost_counts_once(clock: ManualClock, count: int) -> None:
     table = fresh_table(clock)
-    outcome = run(service_on(FaultyTable(table, unacknowledged(count)), clock), PAGE)
+    outcome = run(service_on(FaultyTable(table, count, after=raises(Unacknowledged)), clock), PAGE)
     assert (outcome.done, outcome.failed, outcome.finished) == (5, 0, True)
     assert left(table, [*DUE, *KEPT]) == END
 
@@ -138,35 +129,36 @@ def test_a_write_whose_answer_is_lost_counts_once(clock: ManualClock, count: int
 @pytest.mark.parametrize("count", range(1, WRITES + 1))
 def test_a_write_that_is_turned_away_is_made_by_this_run_or_the_next(clock: ManualClock, count: int) -> None:
     table = fresh_table(clock)
-    first = run(service_on(FaultyTable(table, busy(count)), clock), PAGE)
-    clock.advance(0 if first.finished else LEASE_SECONDS)
-    if first.finished:
-        assert left(table, [*DUE, *KEPT]) == END
-    else:
-        run(service_on(table, clock), PAGE)
-        assert run(service_on(table, clock), PAGE).finished
-        assert [s.name for s in rows.list_all(table, ACCOUNT, SM)] == [s.name for s in KEPT[:2]]
+    run(service_on(FaultyTable(table, count, before=raises(Busy)), clock), PAGE)
+    clock.advance(LEASE_SECONDS)
+    assert run(service_on(table, clock), PAGE).finished
+    assert left(table, [*DUE, *KEPT]) == END
 
 
-def test_two_runners_with_one_lease_do_the_work_once(tmp_path: Path) -> None:
+def test_two_runners_at_once_do_the_work_once(tmp_path: Path) -> None:
     due = [secret(i, NOON) for i in range(60)]
-    seed(SqliteTable(tmp_path / "t", ManualClock(NOON)), due)
-    # The second runner's clock is so far ahead that the first one's lease means nothing to it: both work at once.
+    # The second runner's clock is so far ahead that the lease of the first means nothing to it.
     clocks = [ManualClock(NOON), ManualClock(NOON + LEASE_SECONDS)]
     tables = [SqliteTable(tmp_path / "t", clock) for clock in clocks]
-    start = threading.Barrier(2)
+    seed(tables[0], due)
+    first_is_at_work = threading.Event()
 
-    def sweep(clock: ManualClock, table: SqliteTable) -> int:
-        start.wait()
-        return run(service_on(table, clock), 7).done
+    def work(service: Service, row: Row) -> bool:
+        first_is_at_work.set()
+        return purge(service, SM, row.pk, row.sk)
+
+    def first() -> sweep.Outcome:
+        service = service_on(tables[0], clocks[0])
+        return sweep.run(service, SM, rows.DELETE_EXPIRED, functools.partial(work, service))
+
+    def second() -> sweep.Outcome:
+        assert first_is_at_work.wait(10)
+        return run(service_on(tables[1], clocks[1]), 7)
 
     with ThreadPoolExecutor(2) as pool:
-        done = list(pool.map(sweep, clocks, tables))
-    # Whoever lost the lease may have stopped early; what is left is for the next run.
-    for clock in clocks:
-        clock.advance(2 * LEASE_SECONDS)
-    done.append(run(service_on(tables[0], clocks[0])).done)
-    assert sum(done) == len(due)
+        outcomes = [future.result() for future in (pool.submit(first), pool.submit(second))]
+    assert [(o.ran, o.failed, o.finished) for o in outcomes] == [(True, 0, True)] * 2
+    assert sum(o.done for o in outcomes) == len(due)
     assert left(tables[0], due) == {
         "listed": [],
         "rows": {},
@@ -228,12 +220,14 @@ def test_a_secret_saved_after_it_was_found_due_is_kept(
     clock: ManualClock, to: Callable[[Secret], Secret], state: SecretState
 ) -> None:
     table = fresh_table(clock)
-    stale = StaleTable(table, no_fault)
+    stale = StaleTable(table)
     assert len(stale.due(rows.DELETE_EXPIRED, NOON)) == len(DUE)
     change(table, DUE[3].name, to)
     outcome = delete_expired_secrets(service_on(stale, clock), SM)
     assert (outcome.done, outcome.failed) == (4, 0)
-    assert [(s.name, s.state) for s in rows.list_all(table, ACCOUNT, SM)][0] == (DUE[3].name, state)
+    found = {s.name: s.state for s in rows.list_all(table, ACCOUNT, SM)}
+    assert set(found) == {s.name for s in [DUE[3], *KEPT]}
+    assert found[DUE[3].name] is state
     assert left(table, DUE)["rows"] == {DUE[3].name: ["M", "V#v1", "V#v2"]}
     # And so it does, whatever the index still says, when all others are gone.
     assert delete_expired_secrets(service_on(stale, clock), SM).done == 0
@@ -242,11 +236,10 @@ def test_a_secret_saved_after_it_was_found_due_is_kept(
 def test_a_secret_restored_between_the_last_look_and_the_deletion_is_kept(clock: ManualClock) -> None:
     table = fresh_table(clock)
 
-    def restore(number: int, is_done: bool) -> None:  # noqa: FBT001 - a callback with two values
-        if number == 1 and not is_done:
-            change(table, DUE[0].name, Secret.restore)
+    def restore() -> None:
+        change(table, DUE[0].name, Secret.restore)
 
-    faulty = FaultyTable(table, restore)
+    faulty = FaultyTable(table, 1, before=restore)
     assert purge(service_on(faulty, clock), SM, *rows.secret_row_key(ACCOUNT, SM, DUE[0].name)) is False
     assert left(table, DUE[:1])["rows"] == {DUE[0].name: ["M", "V#v1", "V#v2"]}
     assert events(table) == []

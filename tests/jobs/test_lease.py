@@ -2,8 +2,9 @@ import pytest
 
 from chalicelib.clock import ManualClock
 from chalicelib.jobs.lease import LEASE_SECONDS, Lease
+from chalicelib.table.port import Busy, Unacknowledged
 from chalicelib.table.sqlite import SqliteTable
-from tests.jobs.rig import NOON, FaultyTable, busy, unacknowledged
+from tests.jobs.rig import NOON, FaultyTable, raises
 
 
 @pytest.fixture
@@ -51,11 +52,8 @@ def test_whoever_lost_it_can_neither_renew_it_nor_take_it_from_the_next(table: S
 def test_of_two_that_find_it_free_one_gets_it(table: SqliteTable) -> None:
     rival = Lease(table, "job")
 
-    def rival_first(number: int, is_done: bool) -> None:  # noqa: FBT001 - a callback with two values
-        if number == 1 and not is_done:
-            assert rival.acquire(NOON)
-
-    assert not Lease(FaultyTable(table, rival_first), "job").acquire(NOON)
+    table_of_the_slow = FaultyTable(table, 1, before=lambda: rival.acquire(NOON))
+    assert not Lease(table_of_the_slow, "job").acquire(NOON)
     assert rival.renew(NOON, None)
 
 
@@ -75,12 +73,17 @@ def test_the_next_holder_goes_on_from_the_cursor(table: SqliteTable) -> None:
 
 
 def test_an_answer_that_got_lost_is_looked_up(table: SqliteTable) -> None:
-    lease = Lease(FaultyTable(table, unacknowledged(1)), "job")
+    lease = Lease(FaultyTable(table, 1, after=raises(Unacknowledged)), "job")
     assert lease.acquire(NOON)
     # It knows the row's version too: renewing works.
     assert lease.renew(NOON + 1, None)
 
 
+def test_a_write_that_never_happened_gives_no_lease(table: SqliteTable) -> None:
+    assert not Lease(FaultyTable(table, 1, before=raises(Unacknowledged)), "job").acquire(NOON)
+    assert Lease(table, "job").acquire(NOON)
+
+
 def test_a_busy_table_gives_no_lease(table: SqliteTable) -> None:
-    assert not Lease(FaultyTable(table, busy(1)), "job").acquire(NOON)
+    assert not Lease(FaultyTable(table, 1, before=raises(Busy)), "job").acquire(NOON)
     assert Lease(table, "job").acquire(NOON)

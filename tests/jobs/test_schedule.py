@@ -82,7 +82,7 @@ class UnreachableTable(SqliteTable):
     """A table that cannot be read."""
 
     def get(self, pk: str, sk: str) -> Row | None:
-        raise Busy
+        raise Busy(f"{pk}, {sk}")
 
 
 def test_a_region_out_of_reach_does_not_keep_the_others_from_their_turn(

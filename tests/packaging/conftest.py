@@ -11,10 +11,8 @@ import pytest
 from samtranslator.parser.parser import Parser
 from samtranslator.translator.translator import Translator
 
-from tests.packaging.templates import Template, functions
+from tests.packaging.templates import AWS_STAGES, Template, functions
 from tools import package
-
-AWS_STAGES = ("dev", "prod")
 
 
 @pytest.fixture(scope="session")

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
+AWS_STAGES = ("dev", "prod")
 Template = dict[str, Any]
 
 

@@ -23,7 +23,8 @@ LOAD_APP = """
 import os, sys
 os.environ["KEYSTEAD_STAGE"] = "prod"
 import app
-assert callable(app.api) and callable(app.delete_expired_secrets)
+from chalicelib.jobs import schedule
+assert all(callable(getattr(app, name)) for name in ("api", *schedule.EVERY_MINUTES))
 print(" ".join(name for name in ("boto3", "botocore", "cryptography", "pydantic", "pynamodb") if name in sys.modules))
 """
 

@@ -1,5 +1,6 @@
 """Each function's role allows what its code asks DynamoDB for, and nothing else."""
 
+import dataclasses
 from collections.abc import Iterator
 from typing import Any
 
@@ -10,11 +11,13 @@ from moto import mock_aws
 from chalicelib.clock import ManualClock
 from chalicelib.context import IDENTITY
 from chalicelib.jobs import schedule
+from chalicelib.model.key import Origin
 from chalicelib.settings import Settings
+from chalicelib.table import keys
 from chalicelib.table.dynamodb import DynamoTable
 from chalicelib.table.port import Table
 from tests import scenarios
-from tests.installation import Installation
+from tests.installation import SM, Installation
 from tests.packaging.templates import Template, statements
 from tests.scenarios import World
 
@@ -81,11 +84,12 @@ def test_the_api_may_do_what_every_action_needs(world: World, template: Template
 
 @pytest.mark.parametrize("job", schedule.EVERY_MINUTES)
 def test_a_job_may_do_what_it_needs(world: World, clock: ManualClock, template: Template, job: str) -> None:
+    leave_a_used_key(world)
+    let_key_material_expire(world)
     clock.advance(400 * 86400)
     asked = watched(world)
-    outcomes = schedule.run(world.installation.service, job)
-    assert sum(outcome.failed for outcome in outcomes.values()) == 0
-    print(job, outcomes, sorted(asked))
+    outcomes = schedule.run(world.installation.service, job).values()
+    assert (sum(o.done for o in outcomes) > 0, sum(o.failed for o in outcomes)) == (True, 0)
     assert granted(template, f"app.{job}") == asked | {WITNESS}
 
 
@@ -105,6 +109,24 @@ def test_the_tables_are_those_that_the_adapter_creates(world: World, template: T
         }
         expiry = client.describe_time_to_live(TableName=name)["TimeToLiveDescription"]
         assert declared["TimeToLiveSpecification"]["AttributeName"] == expiry["AttributeName"]
+
+
+def leave_a_used_key(world: World) -> None:
+    """A key with more than one row, scheduled for deletion."""
+    key = world.keys["key"]
+    world.call("kms", "Encrypt", KeyId=key, Plaintext="aGVsbG8=")
+    world.call("kms", "DisableKey", KeyId=key)
+    assert "DeletionDate" in world.call("kms", "ScheduleKeyDeletion", KeyId=key, PendingWindowInDays=7)
+
+
+def let_key_material_expire(world: World) -> None:
+    """A key whose material ends tomorrow."""
+    table = world.installation.service.table(SM)
+    row = table.get(*keys.key_row_key(world.installation.root.uin, SM, world.keys["other"]))
+    assert row is not None
+    key = keys.from_row(row)
+    tomorrow = world.installation.clock.now() + 86400
+    table.write(keys.replace(key, dataclasses.replace(key, origin=Origin.EXTERNAL, valid_to=tomorrow)))
 
 
 def watched(world: World) -> Grants:

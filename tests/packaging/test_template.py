@@ -1,6 +1,7 @@
 """What `make package` hands to CloudFormation."""
 
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -10,7 +11,8 @@ import pytest
 
 from chalicelib.jobs import schedule, sweep
 from chalicelib.settings import Settings
-from tests.packaging.templates import Template, environment, functions, of_type, statements
+from tests.packaging.templates import AWS_STAGES, Template, environment, functions, of_type, statements
+from tools import package
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 
@@ -95,18 +97,32 @@ def test_the_settings_of_every_function_are_known(template: Template, stage: str
     assert not settings.software_hsm_in_production  # only the operator's word at deployment allows it
 
 
-def test_only_the_api_gets_the_seal_passphrase_and_only_by_reference(template: Template) -> None:
-    assert (
-        environment(template, API)["KEYSTEAD_SEAL_PASSPHRASE"] == "{{resolve:secretsmanager:${SealSecret}}}"
-    )
-    for job in JOBS:
-        assert "KEYSTEAD_SEAL_PASSPHRASE" not in environment(template, job)
+def test_the_seal_passphrase_is_a_reference_and_never_a_value(expanded: Template) -> None:
+    for function in of_type(expanded, "AWS::Lambda::Function").values():
+        variables = function["Environment"]["Variables"]
+        assert variables["KEYSTEAD_SEAL_PASSPHRASE"] == {
+            "Fn::Sub": "{{resolve:secretsmanager:${SealSecret}}}"
+        }
 
 
-def test_the_key_files_come_from_a_layer_that_nobody_can_write_to(template: Template) -> None:
-    assert functions(template)[API]["Layers"] == [{"Ref": "KeysLayer"}]
-    assert environment(template, API)["KEYSTEAD_HOME"] == "/opt/keystead"
-    assert "Default" not in template["Parameters"]["KeysLayer"]
+def test_the_key_files_come_from_a_layer_that_the_operator_has_to_name(expanded: Template) -> None:
+    for function in of_type(expanded, "AWS::Lambda::Function").values():
+        assert function["Layers"] == [{"Ref": "KeysLayer"}]
+        assert function["Environment"]["Variables"]["KEYSTEAD_HOME"] == "/opt/keystead"
+    assert "Default" not in expanded["Parameters"]["KeysLayer"]
+
+
+def test_a_change_of_any_setting_reaches_the_function_url(template: Template) -> None:
+    """The URL leads to an alias, and by default SAM publishes a new version for new code only."""
+    assert functions(template)[API]["AutoPublishAlias"] == "live"
+    assert functions(template)[API]["AutoPublishAliasAllProperties"] is True
+
+
+def test_each_function_has_one_policy_file_for_all_stages() -> None:
+    config = json.loads((package.ROOT / ".chalice/config.json").read_text())
+    for stage in AWS_STAGES:
+        for name, function in config["stages"][stage]["lambda_functions"].items():
+            assert function["iam_policy_file"] == f"policy-{name}.json"
 
 
 @pytest.mark.parametrize("job", schedule.EVERY_MINUTES)
@@ -147,3 +163,19 @@ def test_functions_write_to_the_one_log_group_that_expires(template: Template) -
 def _granted(template: Template, handler: str, resource: dict[str, Any]) -> set[str]:
     found = [s["Action"] for s in statements(template, handler) if s["Resource"] == resource]
     return {action for actions in found for action in actions}
+
+
+def test_the_guide_names_settings_and_parameters_that_exist(template: Template) -> None:
+    guide = (package.ROOT / "docs/deploy-aws.md").read_text()
+    exported = dict.fromkeys(re.findall(r"(KEYSTEAD_\w+)=", guide), "")
+    settings = {
+        "KEYSTEAD_REGIONS": "r:sm",
+        "KEYSTEAD_SOFTWARE_HSM_IN_PRODUCTION": "on",
+        "KEYSTEAD_TABLE": "dynamodb",
+    }
+    Settings.from_environment(exported | settings)
+    assert set(re.findall(r"(\w+)=", _command(guide, "--parameter-overrides"))) == set(template["Parameters"])
+
+
+def _command(guide: str, option: str) -> str:
+    return guide.partition(option)[2].partition("\n")[0]

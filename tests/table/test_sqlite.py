@@ -394,6 +394,19 @@ def test_an_interrupted_leader_leaves_nobody_waiting(path: Path) -> None:
     table.close()
 
 
+def test_readers_see_whole_writes_only(table: SqliteTable) -> None:
+    def write_all(n: int) -> None:
+        for m in range(20):
+            table.write([Put(Row(pk="p", sk=sk, body=b"%d" % (n + 4 * m)), ANY) for sk in "abc"])
+
+    write_all(0)
+    with ThreadPoolExecutor(4) as pool:
+        writers = [pool.submit(write_all, n) for n in range(1, 4)]
+        while not all(writer.done() for writer in writers):
+            assert len({(row.body, row.version) for row in table.query("p")}) == 1
+    assert {row.version for row in table.query("p")} == {80}
+
+
 # Processes
 
 

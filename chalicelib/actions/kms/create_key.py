@@ -1,6 +1,6 @@
 """Create a customer master key."""
 
-from typing import Annotated, Any
+from typing import Annotated, Any, Final
 
 from chalicelib.actions.parameters import (
     Alias,
@@ -16,8 +16,11 @@ from chalicelib.errors import (
     CmkLimitExceeded,
     InvalidType,
 )
+from chalicelib.model.key import SYMMETRIC_USAGES, Origin, algorithm
 from chalicelib.params import RECORDED, Between
 from chalicelib.table import keys
+
+IMPORTED: Final = 2
 
 
 def create_key(
@@ -32,12 +35,17 @@ def create_key(
 ) -> dict[str, Any]:
     ctx.authorise()
     check_hsm_cluster(hsm_cluster_id)
-    if type != 1:
-        raise InvalidType("Type is 1: importing key material is not supported yet.")
+    usage = key_usage or "ENCRYPT_DECRYPT"
+    algorithm(usage, ctx.standard)  # refuses usages that the region does not offer
+    if type == IMPORTED and usage not in SYMMETRIC_USAGES:
+        raise InvalidType
     key = ctx.keys.new(
-        alias=alias, usage=key_usage or "ENCRYPT_DECRYPT", description=description, tags=tag_map(tags or ())
+        alias=alias,
+        usage=usage,
+        description=description,
+        origin=Origin.EXTERNAL if type == IMPORTED else Origin.TENCENT_KMS,
+        tags=tag_map(tags or ()),
     )
-    key = ctx.keys.with_new_backing(key)
     ctx.event.note("key", key.id)
     ctx.commit(keys.create(key), {1: AliasAlreadyExists, 3: CmkLimitExceeded})
     return {

@@ -1,11 +1,9 @@
 """Decrypt a CiphertextBlob; it names its key itself."""
 
-import base64
 from typing import Any
 
-from chalicelib.actions.parameters import Blob, EncryptionContext
+from chalicelib.actions.parameters import Blob, EncryptionAlgorithm, EncryptionContext
 from chalicelib.context import Context
-from chalicelib.errors import UnsupportedOperation
 
 
 def decrypt(
@@ -14,10 +12,10 @@ def decrypt(
     ciphertext_blob: Blob,
     encryption_context: EncryptionContext = "",
     encryption_public_key: str = "",
-    encryption_algorithm: str = "",
+    encryption_algorithm: EncryptionAlgorithm = "",
 ) -> dict[str, Any]:
-    del encryption_algorithm  # has a meaning with EncryptionPublicKey only
-    if encryption_public_key:
-        raise UnsupportedOperation("EncryptionPublicKey is not supported yet: leave it out.")
     key, _, plaintext = ctx.keys.open_blob(ciphertext_blob, encryption_context)
-    return {"KeyId": key.id, "Plaintext": base64.b64encode(plaintext).decode()}
+    return {
+        "KeyId": key.id,
+        "Plaintext": ctx.keys.wrap_plaintext(plaintext, encryption_public_key, encryption_algorithm),
+    }

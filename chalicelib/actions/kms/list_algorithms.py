@@ -3,17 +3,21 @@
 from typing import Any
 
 from chalicelib.context import Context
-from chalicelib.model.key import SYMMETRIC_USAGES
+from chalicelib.model.key import ASYMMETRIC_USAGES, SYMMETRIC_USAGES
 
 
 def list_algorithms(ctx: Context) -> dict[str, Any]:
     ctx.authorise()
-    symmetric = [
-        {"KeyUsage": usage, "Algorithm": by_standard[ctx.standard]}
-        for usage, by_standard in SYMMETRIC_USAGES.items()
-    ]
+    pairs = {u: a for u, a in ASYMMETRIC_USAGES.items() if ctx.standard in a.standards}
     return {
-        "SymmetricAlgorithms": symmetric,
-        "AsymmetricAlgorithms": [],
-        "AsymmetricSignVerifyAlgorithms": [],
+        "SymmetricAlgorithms": [
+            {"KeyUsage": usage, "Algorithm": by_standard[ctx.standard]}
+            for usage, by_standard in SYMMETRIC_USAGES.items()
+        ],
+        "AsymmetricAlgorithms": [
+            {"KeyUsage": u, "Algorithm": a.kind} for u, a in pairs.items() if not a.signs
+        ],
+        "AsymmetricSignVerifyAlgorithms": [
+            {"KeyUsage": u, "Algorithm": name} for u, a in pairs.items() if a.signs for name in a.algorithms
+        ],
     }

@@ -139,6 +139,21 @@ def test_a_dry_run_answers_dry_run_operation_and_leaves_nothing(
         assert value(ssm) == VALUE
 
 
+def test_a_dry_run_is_refused_like_the_call_itself(ssm: Client) -> None:
+    make(ssm)
+    for action, given, code_ in (
+        ("CreateSecret", {"SecretName": "s", "SecretString": "x"}, "ResourceInUse.SecretExists"),
+        ("DeleteSecret", {"SecretName": "s"}, "FailedOperation"),
+        (
+            "PutSecretValue",
+            {"SecretName": "s", "VersionId": "v1", "SecretString": "x"},
+            "ResourceInUse.VersionIdExists",
+        ),
+    ):
+        with refused(code_):
+            ssm.call_raw(action, {**given, "DryRun": True})
+
+
 @pytest.mark.parametrize("action", NAMED)
 def test_an_unknown_secret_is_resource_not_found_in_a_dry_run_too(
     installation: Installation, ssm: Client, action: str

@@ -7,7 +7,7 @@ from chalicelib.clock import ManualClock
 from chalicelib.context import IDENTITY
 from chalicelib.table.port import Expect, Op, Put, Row, Table
 from chalicelib.table.sqlite import SqliteTable
-from tests.actions.ssm.arrange import STATES, VALUE, Hooked, make, outputs, value
+from tests.actions.ssm.arrange import DAY, STATES, VALUE, Hooked, make, outputs, value
 from tests.installation import SM, Client, Installation, refused
 
 
@@ -203,3 +203,35 @@ def test_a_warm_read_costs_one_read_and_one_audit_write(clock: ManualClock, vers
     table.reads = table.writes = 0
     assert value(ssm, version=version) == VALUE
     assert (table.reads, table.writes) == (1, 1)
+
+
+def test_every_version_opens_with_the_material_it_was_sealed_with(
+    installation: Installation, ssm: Client, kms: Client
+) -> None:
+    key = kms.CreateKey(Alias="k").KeyId
+    kms.EnableKeyRotation(KeyId=key)
+    make(ssm, KmsKeyId=key)
+    # More generations than fit into the key's own row.
+    for i in range(2, 12):
+        installation.clock.advance(DAY)
+        kms.RotateKey(KeyId=key)
+        if i <= 10:
+            ssm.PutSecretValue(SecretName="s", VersionId=f"v{i}", SecretString=f"value {i}")
+    assert [value(ssm, version=f"v{i}") for i in range(1, 11)] == [
+        VALUE,
+        *(f"value {i}" for i in range(2, 11)),
+    ]
+
+
+def test_an_archived_key_opens_values_and_seals_no_more(ssm: Client, kms: Client) -> None:
+    key = kms.CreateKey(Alias="k").KeyId
+    make(ssm, KmsKeyId=key)
+    kms.ArchiveKey(KeyId=key)
+    assert value(ssm) == VALUE
+    with refused("FailedOperation.AccessKmsError"):
+        ssm.PutSecretValue(SecretName="s", VersionId="v2", SecretString="x")
+    with refused("FailedOperation.AccessKmsError"):
+        ssm.UpdateSecret(SecretName="s", VersionId="v1", SecretString="x")
+    with refused("FailedOperation.AccessKmsError"):
+        make(ssm, "other", KmsKeyId=key)
+    assert value(ssm) == VALUE
