@@ -36,6 +36,12 @@ if os.environ.get("KEYSTEAD_STAGE", "local") == "local":
         return Response(reply.body.decode(), status_code=reply.status, headers=dict(reply.headers))
 
 
+@app.schedule(Rate(schedule.EVERY_MINUTES["delete_expired_data_keys"], unit=Rate.MINUTES))
+def delete_expired_data_keys(_event: CloudWatchEvent) -> None:
+    """Remove hosted data keys whose deletion date has passed."""
+    schedule.run(service(), "delete_expired_data_keys")
+
+
 @app.schedule(Rate(schedule.EVERY_MINUTES["delete_expired_keys"], unit=Rate.MINUTES))
 def delete_expired_keys(_event: CloudWatchEvent) -> None:
     """Destroy keys whose deletion date has passed."""

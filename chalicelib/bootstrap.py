@@ -62,7 +62,7 @@ Try it (pip install tencentcloud-sdk-python-ssm):
   from tencentcloud.ssm.v20190923 import models, ssm_client
 
   profile = ClientProfile(httpProfile=HttpProfile(protocol="http", endpoint="{endpoint}"))
-  client = ssm_client.SsmClient(Credential("{root.secret_id}", "{root.secret_key}"), "{region}", profile)
+  client = ssm_client.SsmClient(Credential({root.secret_id!r}, {root.secret_key!r}), "{region}", profile)
   request = models.CreateSecretRequest()
   request.SecretName, request.VersionId, request.SecretString = "hello", "v1", "world"
   print(client.CreateSecret(request))

@@ -9,6 +9,7 @@ from chalicelib import audit
 from chalicelib.access_keys import Caller
 from chalicelib.audit import Event
 from chalicelib.clock import Clock
+from chalicelib.data_key_store import DataKeyStore
 from chalicelib.errors import ApiError, DryRunOperation, UnauthorizedByPolicy
 from chalicelib.hsm.port import Hsm
 from chalicelib.key_store import KeyStore
@@ -104,6 +105,11 @@ class Context:
     def keys(self) -> KeyStore:
         """The account's CMKs in the region."""
         return KeyStore(self)
+
+    @functools.cached_property
+    def data_keys(self) -> DataKeyStore:
+        """The account's hosted data keys in the region."""
+        return DataKeyStore(self)
 
     @functools.cached_property
     def secrets(self) -> SecretStore:

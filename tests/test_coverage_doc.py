@@ -101,7 +101,7 @@ def test_a_refused_and_a_planned_action_answer_the_code_that_the_page_names(
     for service in OFFICIAL:
         client = installation.client(service)
         for name, line in listed(service).items():
-            if line.status != "done":
+            if name not in registry.names(service):
                 with refused(answers[1] if line.status == "refused" else planned[1]):
                     client.call_raw(name, {})
 

@@ -8,6 +8,8 @@ from chalicelib.errors import (
     EncryptionError,
     InvalidAlias,
     InvalidCiphertext,
+    InvalidDataKeyId,
+    InvalidDataKeyName,
     InvalidHsmClusterId,
     InvalidKeyId,
     InvalidParameter,
@@ -22,7 +24,37 @@ KeyId = Annotated[
     Matches(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", "is a UUID in lower case", InvalidKeyId),
     RECORDED,
 ]
+OptionalKeyId = Annotated[
+    str,
+    Matches(r"|[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", "is a UUID in lower case, or empty", InvalidKeyId),
+    RECORDED,
+]
 KeyIds = Annotated[list[KeyId], Items(100, 1, InvalidParameter), RECORDED]
+DataKeyId = Annotated[
+    str,
+    Matches(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", "is a UUID in lower case", InvalidDataKeyId),
+    RECORDED,
+]
+DataKeyIds = Annotated[list[DataKeyId], Items(100, 1), RECORDED]
+DataKeyName = Annotated[
+    str,
+    Matches(
+        r"[A-Za-z0-9][A-Za-z0-9_-]{0,59}",
+        "has 1 to 60 letters, digits, - and _, and starts with a letter or digit",
+        InvalidDataKeyName,
+    ),
+    RECORDED,
+]
+OptionalDataKeyName = Annotated[
+    str,
+    Matches(
+        r"|[A-Za-z0-9][A-Za-z0-9_-]{0,59}",
+        "is empty or has 1 to 60 letters, digits, - and _, and starts with a letter or digit",
+        InvalidDataKeyName,
+    ),
+    RECORDED,
+]
+DataKeyDescription = Annotated[str, Utf8(100, error=InvalidParameter)]
 BoundName = Annotated[
     str,
     Matches(r"[!-~]{1,128}", "has 1 to 128 visible ASCII characters", InvalidParameter),

@@ -29,6 +29,8 @@ _CIPHERS: Final[dict[KeyKind, Callable[[Any], BlockCipherAlgorithm]]] = {
 """Their keys are documented as bytes-like, and typed as bytes."""
 _LABEL: Final = 0x58
 """`X`, the Label of the key derivation."""
+_CHECK_LABEL: Final = 0x43
+"""`C`, the Label of the check value."""
 
 
 class Derivation:
@@ -45,20 +47,25 @@ class Derivation:
         zeros = int.from_bytes(encrypted_zeros)
         subkey = (zeros << 1 ^ (zeros >> 127) * 0x87) & (2**128 - 1)  # SP 800-38B, 6.1: K1
         count = aead.KEY_BYTES[kind] // BLOCK_BYTES
-        self._masks = [subkey ^ (counter << 16 | _LABEL << 8) << 96 for counter in range(1, count + 1)]
+        self._masks = [_mask(subkey, counter, _LABEL) for counter in range(1, count + 1)]
+        self._check_masks = [_mask(subkey, counter, _CHECK_LABEL) for counter in (1, 2)]
 
     def blocks(self, nonce: bytes) -> bytes:
         """What to encrypt, 16 or 32 bytes."""
         context = int.from_bytes(nonce[:12])
         return b"".join([(mask ^ context).to_bytes(BLOCK_BYTES) for mask in self._masks])
 
+    def check_blocks(self) -> bytes:
+        """What to encrypt for `Hsm.check_value`, 32 bytes: the same KDF with the label `C` and a context of zeros."""
+        return b"".join([mask.to_bytes(BLOCK_BYTES) for mask in self._check_masks])
+
 
 class MessageKey:
     """A key in process memory that seals any number of messages, in any number of threads."""
 
     def __init__(self, kind: KeyKind, key: bytes) -> None:
-        if len(key) != aead.KEY_BYTES[kind]:
-            raise ValueError("the key has the wrong length")
+        if len(key) != aead.KEY_BYTES.get(kind):
+            raise ValueError("the key is not symmetric, or has the wrong length")
         self._kind = kind
         self._suite = SUITES[kind]
         secret = bytearray(key)
@@ -82,7 +89,17 @@ class MessageKey:
             raise Damaged
         return aead.open_sealed(self._kind, self._derive(nonce), nonce[12:], sealed, associated_data)
 
+    def check_value(self) -> bytes:
+        """See `Hsm.check_value` (KS-FMT-4.5)."""
+        return self._encrypt(self._derivation.check_blocks())
+
     def _derive(self, nonce: bytes) -> bytes:
-        blocks = self._derivation.blocks(nonce)
+        return self._encrypt(self._derivation.blocks(nonce))
+
+    def _encrypt(self, blocks: bytes) -> bytes:
         with self._lock:
             return self._block_cipher.update(blocks)
+
+
+def _mask(subkey: int, counter: int, label: int) -> int:
+    return subkey ^ (counter << 16 | label << 8) << 96

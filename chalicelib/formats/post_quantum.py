@@ -7,6 +7,7 @@ the ciphertext are authenticated.
 """
 
 import secrets
+from collections.abc import Callable
 from typing import Final
 
 from chalicelib.formats import aead
@@ -18,10 +19,16 @@ ENCAPSULATED_BYTES: Final = 1568
 _HEADER: Final = 1 + ENCAPSULATED_BYTES
 
 
-def seal(secret: bytes, encapsulated_secret: bytes, place: bytes, plaintext: bytes) -> bytes:
+def seal(
+    secret: bytes,
+    encapsulated_secret: bytes,
+    place: bytes,
+    plaintext: bytes,
+    random: Callable[[int], bytes] = secrets.token_bytes,
+) -> bytes:
     """The message, under a shared secret (32 bytes) and the ciphertext that carries it to the key's holder."""
     header = VERSION + encapsulated_secret
-    iv = secrets.token_bytes(aead.IV_BYTES)
+    iv = random(aead.IV_BYTES)
     return header + iv + aead.seal(KeyKind.AES_256, secret, iv, plaintext, _associated_data(header, place))
 
 

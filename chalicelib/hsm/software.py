@@ -20,7 +20,16 @@ from typing import Final, Self
 from chalicelib.formats import aead, domain_keys, key_token
 from chalicelib.formats.domain_keys import Header, SealedBy
 from chalicelib.formats.message import MessageKey
-from chalicelib.hsm.port import Damaged, HsmKey, HsmMisconfigured, HsmUnavailable, KeyKind
+from chalicelib.hsm import asymmetric, sm2
+from chalicelib.hsm.port import (
+    Damaged,
+    HsmKey,
+    HsmMisconfigured,
+    HsmUnavailable,
+    KeyKind,
+    Padding,
+    SignatureAlgorithm,
+)
 from chalicelib.settings import Settings
 
 CACHED_KEYS: Final = 4096
@@ -47,6 +56,7 @@ class SoftwareHsm:
         self._domain_keys = _message_keys(keys)
         # Kind, token and binding are the cache's key as they are: a hit needs exactly what opened the token.
         self._message_key = functools.lru_cache(CACHED_KEYS)(self._open_token)
+        self._private_key = functools.lru_cache(CACHED_KEYS)(self._open_private_token)
 
     @classmethod
     def open(cls, settings: Settings, domain: str) -> Self:
@@ -76,6 +86,9 @@ class SoftwareHsm:
 
     def generate(self, kind: KeyKind, binding: bytes) -> HsmKey:
         """See `Hsm.generate`."""
+        self._keys()
+        if asymmetric.is_asymmetric(kind):
+            return self._wrap(kind, binding, asymmetric.generate(kind, self._random))
         return self._wrap(kind, binding, self._random(aead.KEY_BYTES[kind]))
 
     def encrypt(self, key: HsmKey, plaintext: bytes, associated_data: bytes) -> bytes:
@@ -85,6 +98,37 @@ class SoftwareHsm:
     def decrypt(self, key: HsmKey, message: bytes, associated_data: bytes) -> bytes:
         """See `Hsm.decrypt`."""
         return self._find(key).open_sealed(message, associated_data)
+
+    def public_key(self, key: HsmKey) -> bytes:
+        """See `Hsm.public_key`."""
+        return self._find_private(key).public_key()
+
+    def sign(self, key: HsmKey, algorithm: SignatureAlgorithm, message: bytes, *, is_digest: bool) -> bytes:
+        """See `Hsm.sign`."""
+        return self._find_private(key).sign(algorithm, message, is_digest=is_digest)
+
+    def decrypt_asymmetric(self, key: HsmKey, padding: Padding, ciphertext: bytes) -> bytes:
+        """See `Hsm.decrypt_asymmetric`."""
+        return self._find_private(key).decrypt(padding, ciphertext)
+
+    def decapsulate(self, key: HsmKey, encapsulated: bytes) -> bytes:
+        """See `Hsm.decapsulate`."""
+        return self._find_private(key).decapsulate(encapsulated)
+
+    def import_key(
+        self, wrapping_key: HsmKey, padding: Padding, wrapped: bytes, kind: KeyKind, binding: bytes
+    ) -> HsmKey:
+        """See `Hsm.import_key`."""
+        if asymmetric.is_asymmetric(kind):
+            raise asymmetric.WrongUse
+        material = self._find_private(wrapping_key).unwrap(padding, wrapped)
+        if len(material) != aead.KEY_BYTES[kind]:
+            raise Damaged
+        return self._wrap(kind, binding, material)
+
+    def check_value(self, key: HsmKey) -> bytes:
+        """See `Hsm.check_value`."""
+        return self._find(key).check_value()
 
     def random(self, count: int) -> bytes:
         """See `Hsm.random`: the operating system's generator."""
@@ -96,7 +140,7 @@ class SoftwareHsm:
             "technology": "software",
             "domain": self._domain,
             "generation": str(max(self._keys())),
-            "kinds": ",".join(kind.name for kind in KeyKind),
+            "kinds": ",".join(kind.name for kind in aead.KEY_BYTES),
             "sealed_by": self._key_file.sealed_by.name.lower() if self._key_file else "not stored",
         }
 
@@ -125,12 +169,20 @@ class SoftwareHsm:
         with self._lock:
             self._domain_keys = {}
             self._message_key.cache_clear()
+            self._private_key.cache_clear()
             if self._key_file is not None:
                 self._key_file.close()
 
     def _find(self, key: HsmKey) -> MessageKey:
         self._keys()
         return self._message_key(key.kind, key.token, key.binding)
+
+    def _find_private(self, key: HsmKey) -> asymmetric.PrivateKey:
+        self._keys()
+        return self._private_key(key.kind, key.token, key.binding)
+
+    def _open_private_token(self, kind: KeyKind, token: bytes, binding: bytes) -> asymmetric.PrivateKey:
+        return asymmetric.load(kind, self._unwrap(kind, token, binding))
 
     def _open_token(self, kind: KeyKind, token: bytes, binding: bytes) -> MessageKey:
         return MessageKey(kind, self._unwrap(kind, token, binding))

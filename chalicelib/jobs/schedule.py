@@ -13,6 +13,7 @@ from chalicelib.jobs.sweep import Outcome
 _log: Final = logging.getLogger("keystead")
 
 EVERY_MINUTES: Final = {
+    "delete_expired_data_keys": 60,
     "delete_expired_keys": 60,
     "delete_expired_secrets": 5,
     "expire_imported_material": 5,

@@ -12,7 +12,7 @@ from chalicelib.audit import Event
 from chalicelib.context import Context, Service
 from chalicelib.jobs.lease import Lease
 from chalicelib.model.key import Key
-from chalicelib.table.port import Conflict, Row, due_position
+from chalicelib.table.port import Conflict, Row, due_kind, due_position
 
 _log: Final = logging.getLogger("keystead")
 PAGE: Final = 100
@@ -58,19 +58,20 @@ def act(service: Service, region: str, action: str, key: Key) -> Context:
 def run(
     service: Service,
     region: str,
-    kind: str,
+    job: str,
     work: Callable[[Row], bool],
     *,
     max_seconds: float = MAX_SECONDS,
     page: int = PAGE,
 ) -> Outcome:
-    """Call `work` with every row due for `kind`; it does its own conditional write and answers whether it did.
+    """Call `work` with every row of the region that is due for `job`; it does its own conditional write and answers whether it did.
 
     A row that fails does not hold up the others: the cursor moves on, and the row, still due, is tried again by a
     later run that starts from the beginning. Killed anywhere, nothing is lost: what was written is done, what was not
     is still due.
     """
     table = service.table(region)
+    kind = due_kind(job, region)
     lease = Lease(table, kind)
     outcome = Outcome()
     if not lease.acquire(service.clock.now()):
@@ -87,7 +88,7 @@ def run(
                 continue  # somebody else was faster; if anything is left to do, the row is still due
             except Exception as error:  # noqa: BLE001 - a row that cannot even be read must not hold up the others
                 outcome.failed += 1
-                _log.warning("job %s in %s: a row failed: %s", kind, region, type(error).__name__)
+                _log.warning("job %s in %s: a row failed: %s", job, region, type(error).__name__)
         outcome.finished = len(rows) < page
         cursor = None if outcome.finished else due_position(rows[-1])
         if not lease.renew(service.clock.now(), cursor) or outcome.finished:

@@ -12,6 +12,7 @@ from functools import partial
 from http import HTTPStatus
 from itertools import islice
 from typing import Any, Final, TypeVar
+from zlib import crc32
 
 from botocore.exceptions import (
     BotoCoreError,
@@ -19,10 +20,10 @@ from botocore.exceptions import (
     ConnectTimeoutError,
     CredentialRetrievalError,
     EndpointConnectionError,
+    IncompleteReadError,
     NoCredentialsError,
     ProxyConnectionError,
 )
-from botocore.parsers import ResponseParserError
 from pynamodb.connection import Connection
 from pynamodb.connection.base import MetaTable
 from pynamodb.exceptions import PynamoDBException, VerboseClientError
@@ -88,7 +89,7 @@ _NEVER_SENT: Final = (
     NoCredentialsError,
     ProxyConnectionError,
 )
-_ERRORS: Final = (BotoCoreError, ClientError, PynamoDBException, ResponseParserError)
+_ERRORS: Final = (BotoCoreError, ClientError, PynamoDBException)
 
 _KEYS: Final = {"due": ("due_pk", "due_sk"), **{name: (name, "sk") for name in INDEXES}}
 _OPTIONAL: Final = ("expires_at", "due_pk", "due_sk", *INDEXES)
@@ -129,6 +130,7 @@ class DynamoTable:
         for name in (main, audit):
             self._connection.add_meta_table(MetaTable(_schema(name)))
         self._client = self._connection.client  # created now: in Lambda's init phase, and by one thread
+        self._client.meta.events.register("before-parse.dynamodb", _must_be_whole)
 
     def get(self, pk: str, sk: str) -> Row | None:
         validate_key(pk, sk)
@@ -374,6 +376,14 @@ class DynamoTable:
         if conflicts:
             raise Conflict(conflicts)
         return over_dead
+
+
+def _must_be_whole(response_dict: dict[str, Any], **_: object) -> None:
+    """Stop botocore from taking a cut-off answer for an empty one: a row would seem to be absent."""
+    body, headers = response_dict["body"], response_dict["headers"]
+    expected = int(headers.get("content-length", len(body)))
+    if len(body) != expected or crc32(body) != int(headers.get("x-amz-crc32", crc32(body))):
+        raise IncompleteReadError(actual_bytes=len(body), expected_bytes=expected)
 
 
 def _read(request: Callable[[], _T]) -> _T:

@@ -18,7 +18,7 @@ from typing import Any, Final
 
 from chalicelib.formats import record
 from chalicelib.model.key import MAX_KEYS, USER, BackingKey, Key, KeyState, Origin
-from chalicelib.table.port import MAX_OPS, Add, Delete, Due, Expect, Op, Put, Row, Table
+from chalicelib.table.port import MAX_OPS, Add, Delete, Due, Expect, Op, Put, Row, Table, due_kind
 
 INLINE_BACKING: Final = 8
 """Backing keys kept in the key's own row; older ones have rows of their own."""
@@ -193,11 +193,11 @@ def _row(key: Key) -> Row:
 def _due(key: Key) -> Due | None:
     """The one job that the key waits for next."""
     if key.state is KeyState.PENDING_DELETE:
-        return Due(DELETE_EXPIRED, key.deletion_at)
+        return Due(due_kind(DELETE_EXPIRED, key.region), key.deletion_at)
     if key.valid_to and key.state is not KeyState.PENDING_IMPORT:
-        return Due(EXPIRE_MATERIAL, key.valid_to)
+        return Due(due_kind(EXPIRE_MATERIAL, key.region), key.valid_to)
     if key.rotation_enabled and key.state is KeyState.ENABLED:
-        return Due(ROTATE, key.next_rotate_at)
+        return Due(due_kind(ROTATE, key.region), key.next_rotate_at)
     return None
 
 

@@ -170,6 +170,11 @@ class Table(Protocol):
         """Release what the table holds; it is not used again."""
 
 
+def due_kind(job: str, region: str) -> str:
+    """The kind of the rows that wait for a job in a region: regions may share one table."""
+    return f"{job}#{region}"
+
+
 def due_position(row: Row) -> str:
     """The row's place among due rows: zero-padded time, then a hash of its key (sorts as text)."""
     if row.due is None:

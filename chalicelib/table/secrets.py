@@ -14,7 +14,7 @@ from typing import Any, Final
 
 from chalicelib.formats import record
 from chalicelib.model.secret import Secret, SecretState, SecretVersion
-from chalicelib.table.port import Add, Delete, Due, Expect, Op, Put, Row, Table
+from chalicelib.table.port import Add, Delete, Due, Expect, Op, Put, Row, Table, due_kind
 
 MAX_SECRETS: Final = 1000
 DELETE_EXPIRED: Final = "delete_expired_secrets"
@@ -99,7 +99,9 @@ def _row(secret: Secret) -> Row:
         pk=pk,
         sk=sk,
         body=record.encode({**_members(secret), "versions": versions}),
-        due=Due(DELETE_EXPIRED, secret.delete_at) if secret.state is SecretState.PENDING_DELETE else None,
+        due=Due(due_kind(DELETE_EXPIRED, secret.region), secret.delete_at)
+        if secret.state is SecretState.PENDING_DELETE
+        else None,
     )
 
 

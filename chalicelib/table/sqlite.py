@@ -77,8 +77,8 @@ _DUE: Final = _SELECT + "due_kind = ? AND due_position > ? AND due_position < ? 
 _PURGE: Final = "DELETE FROM item WHERE rowid IN (SELECT rowid FROM item WHERE expires_at <= ? LIMIT ?)"
 
 _POLL: Final = 0.0001  # seconds between two looks at the lock
-_FORK_PATIENCE: Final = 10.0
 _GATHER: Final = 0.0001  # seconds that a leader waits for others to join
+_FORK_PATIENCE: Final = 10.0  # seconds that a fork waits for connections in use
 
 _Act = Callable[[sqlite3.Connection], None]
 
@@ -143,7 +143,7 @@ class _Shared:
                 time.sleep(_POLL)
 
     def before_fork(self) -> None:
-        self.gate.acquire()
+        self.gate.acquire()  # nobody opens another one
         self.drain(_FORK_PATIENCE)
 
     def after_fork_in_parent(self) -> None:
@@ -274,6 +274,7 @@ class SqliteTable:
             self._shared.drain(self._patience)
             if self._shared.lock_fd >= 0:
                 os.close(self._shared.lock_fd)
+                self._shared.lock_fd = -1
 
     def _range(
         self, column: str, value: str, bounds: tuple[str, str | None], limit: int, *, reverse: bool

@@ -60,8 +60,16 @@ def quickstart(home: Path, port: int) -> str:
 
 
 def run_quickstart(home: Path, port: int) -> subprocess.CompletedProcess[str]:
+    return run([str(ROOT / "examples" / "quickstart.py")], home, port)
+
+
+def run(
+    arguments: list[str], home: Path, port: int, cwd: Path | None = None
+) -> subprocess.CompletedProcess[str]:
+    """Python with these arguments, as a client of the server."""
     return subprocess.run(
-        [sys.executable, ROOT / "examples" / "quickstart.py"],
+        [sys.executable, *arguments],
+        cwd=cwd,
         env=environment(home, port),
         capture_output=True,
         text=True,

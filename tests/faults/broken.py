@@ -1,11 +1,13 @@
 """A table and an HSM that fail on demand: before a call, after it, or as if the process died there."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from enum import Enum, auto
 from typing import Any, TypeVar, cast
 
+from chalicelib.api.gateway import Gateway
 from chalicelib.clock import ManualClock
+from chalicelib.context import Service
 from chalicelib.hsm.port import Hsm, HsmUnavailable
 from chalicelib.table.port import Busy, Table, Unacknowledged
 from tests.inspected import Inspected
@@ -38,6 +40,8 @@ class Saboteur:
     first: int = 0
     last: int = 0
     fault: Fault = Fault.BEFORE
+    only: str = ""
+    """Spares the calls of other names."""
     before: Callable[[str], None] | None = None
     """Called with the name of each call before it is made."""
 
@@ -45,19 +49,20 @@ class Saboteur:
         """Let everything through, and count from the beginning."""
         self.calls.clear()
         self.first = self.last = 0
+        self.only = ""
         self.before = None
 
-    def fail(self, fault: Fault, first: int, last: int) -> None:
+    def fail(self, fault: Fault, first: int, last: int, *, only: str = "") -> None:
         """Fail the calls of these numbers; the first is 1."""
         self.rest()
-        self.fault, self.first, self.last = fault, first, last
+        self.fault, self.first, self.last, self.only = fault, first, last, only
 
     def go_through(self, name: str, call: Callable[[], T], down: type[Exception], lost: type[Exception]) -> T:
         """Make a call that fails as was asked for."""
         self.calls.append(name)
         if self.before is not None:
             self.before(name)
-        if not self.first <= len(self.calls) <= self.last:
+        if not self.first <= len(self.calls) <= self.last or self.only not in ("", name):
             return call()
         match self.fault:
             case Fault.BEFORE:
@@ -99,19 +104,30 @@ class Broken(Inspected):
 
     def __init__(self, clock: ManualClock | None = None) -> None:
         self.saboteur = Saboteur()
+        self.hsms: dict[str, Hsm] = {}
         super().__init__(clock)
 
     def open_table(self, domain: str) -> Table:
         return cast(Table, Behind(super().open_table(domain), self.saboteur, Busy))
 
     def open_hsm(self, domain: str) -> Hsm:
-        return cast(Hsm, Behind(super().open_hsm(domain), self.saboteur, HsmUnavailable))
+        self.hsms[domain] = super().open_hsm(domain)
+        return cast(Hsm, Behind(self.hsms[domain], self.saboteur, HsmUnavailable))
+
+    def rival(self) -> Gateway:
+        """Another process over the same tables and HSM, which never fails."""
+        service = Service(self.settings, self.clock, self.tables.__getitem__, self.hsms.__getitem__)
+        return Gateway(service)
 
 
-def plans(calls: int) -> Iterator[tuple[Fault, int, int]]:
-    """Every single fault in a call that reaches its ports `calls` times, and outages that do not end."""
-    for number in range(1, calls + 1):
-        for fault in Fault:
+def plans(calls: Sequence[str]) -> Iterator[tuple[Fault, int, int]]:
+    """Every single fault in a run that makes these calls, and outages that do not end."""
+    for number, name in enumerate(calls, 1):
+        # What only reads fails in fewer ways: what it had done by then makes no difference.
+        faults = tuple(Fault) if name == "write" else (Fault.BEFORE, Fault.DONE, Fault.KILLED_AFTER)
+        for fault in faults:
             yield fault, number, number
-        for fault in (Fault.BEFORE, Fault.LOST, Fault.DONE):
-            yield fault, number, 10**9
+        yield Fault.BEFORE, number, 10**9
+        if name == "write":
+            yield Fault.LOST, number, 10**9
+            yield Fault.DONE, number, 10**9

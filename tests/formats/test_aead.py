@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from chalicelib.formats import aead
+from chalicelib.formats.aead import KEY_BYTES
 from chalicelib.hsm.port import Damaged, KeyKind
 from tests.formats.damage import damaged_copies
 
@@ -79,10 +80,10 @@ def test_aes_gcm_agrees_with_pycryptodome(key: bytes, iv: bytes, plaintext: byte
     assert aead.seal(KeyKind.AES_256, key, iv, plaintext, ad) == expected
 
 
-@pytest.mark.parametrize("kind", KeyKind)
+@pytest.mark.parametrize("kind", KEY_BYTES)
 def test_every_change_has_the_same_outcome(kind: KeyKind) -> None:
     """KS-FMT-3.2: one exception, without a text, a cause or a context that tells the cases apart."""
-    key, iv, ad = bytes(aead.KEY_BYTES[kind]), bytes(12), b"place"
+    key, iv, ad = bytes(KEY_BYTES[kind]), bytes(12), b"place"
     sealed = aead.seal(kind, key, iv, b"plaintext", ad)
     attempts = [(key, iv, copy, ad) for copy in damaged_copies(sealed)]
     attempts += [(key, copy, sealed, ad) for copy in damaged_copies(iv)]
@@ -95,9 +96,9 @@ def test_every_change_has_the_same_outcome(kind: KeyKind) -> None:
         assert caught.value.__cause__ is None
 
 
-@pytest.mark.parametrize("kind", KeyKind)
+@pytest.mark.parametrize("kind", KEY_BYTES)
 def test_sealing_with_a_key_of_another_length_is_a_mistake(kind: KeyKind) -> None:
     """KS-FMT-3.1: above all, no AES-128-GCM by accident."""
-    for length in {0, 16, 24, 32} - {aead.KEY_BYTES[kind]}:
+    for length in {0, 16, 24, 32} - {KEY_BYTES[kind]}:
         with pytest.raises(ValueError, match="wrong length"):
             aead.seal(kind, bytes(length), bytes(12), b"", b"")

@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from chalicelib.formats import ciphertext_blob
+from chalicelib.formats.aead import KEY_BYTES
 from chalicelib.formats.canonical import encryption_context
 from chalicelib.formats.ciphertext_blob import MAX_CHARACTERS
 from chalicelib.formats.message import MessageKey
@@ -97,7 +98,7 @@ def test_any_text_decodes_to_itself_or_is_damaged(text: str) -> None:
     assert ciphertext_blob.encode(blob.key_id, blob.backing_version, blob.message) == text
 
 
-@pytest.mark.parametrize("kind", KeyKind)
+@pytest.mark.parametrize("kind", KEY_BYTES)
 def test_loose_bits_are_damaged(kind: KeyKind) -> None:
     """KS-FMT-6.2: base64 of one or two bytes leaves bits that a lenient decoder ignores."""
     for length in range(1, 4):

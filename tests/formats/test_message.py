@@ -16,6 +16,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from chalicelib.formats import aead
+from chalicelib.formats.aead import KEY_BYTES
 from chalicelib.formats.message import NONCE_BYTES, Derivation, MessageKey
 from chalicelib.hsm.port import Damaged, KeyKind
 from tests.formats.damage import damaged_copies
@@ -103,20 +104,20 @@ def test_gmssl_is_sm4() -> None:
     assert gmssl.crypt_ecb(bytes.fromhex(vector["plaintext"]))[:16].hex() == vector["ciphertext"]
 
 
-@given(st.sampled_from(KeyKind), st.binary(min_size=32, max_size=32), st.binary(), st.binary())
+@given(st.sampled_from(list(KEY_BYTES)), st.binary(min_size=32, max_size=32), st.binary(), st.binary())
 def test_what_is_sealed_opens(kind: KeyKind, secret: bytes, plaintext: bytes, ad: bytes) -> None:
     """KS-FMT-4."""
-    key = MessageKey(kind, secret[: aead.KEY_BYTES[kind]])
+    key = MessageKey(kind, secret[: KEY_BYTES[kind]])
     message = key.seal(plaintext, ad)
     assert len(message) == len(plaintext) + 41
     assert key.open_sealed(message, ad) == plaintext
 
 
-@pytest.mark.parametrize("kind", KeyKind)
+@pytest.mark.parametrize("kind", KEY_BYTES)
 @pytest.mark.parametrize("plaintext", [b"", b"plaintext"])
 def test_every_changed_message_is_damaged(kind: KeyKind, plaintext: bytes) -> None:
     """KS-FMT-4.3."""
-    key = MessageKey(kind, bytes(aead.KEY_BYTES[kind]))
+    key = MessageKey(kind, bytes(KEY_BYTES[kind]))
     message = key.seal(plaintext, b"place")
     for copy in damaged_copies(message):
         with pytest.raises(Damaged):
@@ -136,10 +137,10 @@ def test_a_message_opens_only_as_its_own_suite() -> None:
                 opened_with.open_sealed(changed, b"")
 
 
-@pytest.mark.parametrize("kind", KeyKind)
+@pytest.mark.parametrize("kind", KEY_BYTES)
 def test_every_bit_of_the_nonce_counts(kind: KeyKind) -> None:
     """KS-FMT-4.1 and KS-FMT-4.2: no two nonces share key and iv."""
-    key = MessageKey(kind, bytes(aead.KEY_BYTES[kind]))
+    key = MessageKey(kind, bytes(KEY_BYTES[kind]))
     nonce = bytes(NONCE_BYTES)
     streams = {
         key.seal(bytes(16), b"", given_by(copy))[25:41] for copy in [nonce, *damaged_copies(nonce)][:193]
@@ -147,9 +148,9 @@ def test_every_bit_of_the_nonce_counts(kind: KeyKind) -> None:
     assert len(streams) == 193
 
 
-@pytest.mark.parametrize("kind", KeyKind)
+@pytest.mark.parametrize("kind", KEY_BYTES)
 def test_a_key_of_another_length_is_refused(kind: KeyKind) -> None:
-    for length in {0, 16, 24, 32} - {aead.KEY_BYTES[kind]}:
+    for length in {0, 16, 24, 32} - {KEY_BYTES[kind]}:
         with pytest.raises(ValueError, match="wrong length"):
             MessageKey(kind, bytes(length))
 

@@ -5,18 +5,19 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from chalicelib.formats import sealed_value
+from chalicelib.formats.aead import KEY_BYTES
 from chalicelib.hsm.port import Damaged, HsmKey, KeyKind
 from chalicelib.hsm.software import SoftwareHsm
 from tests.formats.damage import damaged_copies
 
 HSM = SoftwareHsm.ephemeral("ap-guangzhou")
-KEYS = {kind: HSM.generate(kind, b"backing key 1") for kind in KeyKind}
+KEYS = {kind: HSM.generate(kind, b"backing key 1") for kind in KEY_BYTES}
 SECRET = ("100000000001", "ap-guangzhou", "db/password", "v1", "string", "key id", 1)
 ACCESS_KEY = ("100000000001", "AKIDexample")
 
 
 @given(
-    st.sampled_from(KeyKind),
+    st.sampled_from(list(KEY_BYTES)),
     st.lists(st.text(st.characters(codec="utf-8")) | st.integers(0, 2**64 - 1) | st.binary()).map(tuple),
     st.binary(),
 )
@@ -25,7 +26,7 @@ def test_a_value_opens_in_its_place(kind: KeyKind, place: sealed_value.Place, va
     assert sealed_value.open_sealed(HSM, KEYS[kind], place, sealed) == value
 
 
-@pytest.mark.parametrize("kind", KeyKind)
+@pytest.mark.parametrize("kind", KEY_BYTES)
 def test_the_largest_value_fits(kind: KeyKind) -> None:
     value = bytes(range(256)) * 128
     sealed = sealed_value.seal(HSM, KEYS[kind], SECRET, value)
@@ -33,7 +34,7 @@ def test_the_largest_value_fits(kind: KeyKind) -> None:
     assert len(sealed) - len(value) == {KeyKind.AES_256: 105, KeyKind.SM4: 89}[kind]
 
 
-@pytest.mark.parametrize("kind", KeyKind)
+@pytest.mark.parametrize("kind", KEY_BYTES)
 @pytest.mark.parametrize(
     "place",
     [
@@ -59,12 +60,12 @@ def test_a_value_opens_in_no_other_place(kind: KeyKind, place: sealed_value.Plac
         sealed_value.open_sealed(HSM, KEYS[kind], place, sealed)
 
 
-@pytest.mark.parametrize("kind", KeyKind)
+@pytest.mark.parametrize("kind", KEY_BYTES)
 def test_a_value_opens_under_no_other_key(kind: KeyKind) -> None:
     """KS-FMT-7.1."""
     sealed = sealed_value.seal(HSM, KEYS[kind], SECRET, b"value")
     token = KEYS[kind].token
-    other_kind = next(other for other in KeyKind if other is not kind)
+    other_kind = next(other for other in KEYS if other is not kind)
     for key in (
         HSM.generate(kind, b"backing key 1"),
         HsmKey(kind, token, b"backing key 2"),
@@ -93,7 +94,7 @@ def test_a_wrapped_key_is_no_value() -> None:
         HSM.decrypt(key, wrapped, b"")
 
 
-@pytest.mark.parametrize("kind", KeyKind)
+@pytest.mark.parametrize("kind", KEY_BYTES)
 @pytest.mark.parametrize("value", [b"", b"value"])
 def test_every_changed_byte_is_damaged(kind: KeyKind, value: bytes) -> None:
     """KS-FMT-7.3."""

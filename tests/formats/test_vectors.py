@@ -54,7 +54,7 @@ def test_a_vector_is_never_changed_or_lost() -> None:
 
 
 def test_every_format_has_vectors_in_every_list() -> None:
-    formats = {"message", "key_token", "ciphertext_blob", "sealed_value", "key_file"}
+    formats = {"message", "key_token", "ciphertext_blob", "sealed_value", "key_file", "post_quantum"}
     for vectors in (GENERATED, OPENED, REFUSED):
         assert formats <= {vector["format"] for vector in vectors}
         assert len({vector["name"] for vector in vectors}) == len(vectors)

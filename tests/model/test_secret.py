@@ -20,6 +20,8 @@ from chalicelib.clock import ManualClock
 from chalicelib.jobs import schedule
 from tests.installation import FIPS, SM, Installation, sdk_time
 
+pytestmark = pytest.mark.timeout(400)  # hypothesis needs minutes to make a failing run short
+
 DAY = 86400
 CURRENT = "SSM_Current"
 NAMES = ("a", "ab", "b")
@@ -310,6 +312,7 @@ class SecretMachine(RuleBasedStateMachine):
     def begin_with_secrets(self) -> None:
         for place in (SM, FIPS):
             self.create_with(place, "a", "v0", "text", 1, own_key=False)
+            self.put(place, "a", "v1", "more text")
             self.create_with(place, "ab", None, "bytes", 0, own_key=True)
 
     @rule(place=places, name=names, version=st.none() | versions, value=values, size=sizes)

@@ -152,54 +152,56 @@ HOLDS: dict[State, tuple[Condition, ...]] = {
 EVERY: tuple[Condition, ...] = (ABSENT, EXISTS, ANY, 0, 1, 2, 3)
 
 
-@pytest.mark.parametrize("state", HOLDS)
-@pytest.mark.parametrize("expect", EVERY)
 def test_put_under_a_condition(
-    table: Table, in_state: Callable[..., None], state: State, expect: Condition
+    table: Table, in_state: Callable[..., None], subtests: pytest.Subtests
 ) -> None:
-    in_state(state)
-    before = table.get("p", "s")
-    row = Row(pk="p", sk="s", body=b"new")
-    if expect in HOLDS[state]:
-        table.write([Put(row, expect)])
-        assert table.get("p", "s") == replace(row, version=3 if state == "present" else 1)
-    else:
-        assert conflict(table, [Put(row, expect)]) == (0,)
-        assert table.get("p", "s") == before
+    for state, expect in product(HOLDS, EVERY):
+        with subtests.test(state=state, expect=expect):
+            row = Row(pk=f"{state} {expect}", sk="s", body=b"new")
+            in_state(state, row.pk)
+            before = table.get(row.pk, "s")
+            if expect in HOLDS[state]:
+                table.write([Put(row, expect)])
+                assert table.get(row.pk, "s") == replace(row, version=3 if state == "present" else 1)
+            else:
+                assert conflict(table, [Put(row, expect)]) == (0,)
+                assert table.get(row.pk, "s") == before
 
 
-@pytest.mark.parametrize("state", HOLDS)
-@pytest.mark.parametrize("expect", EVERY)
 def test_delete_under_a_condition(
-    table: Table, in_state: Callable[..., None], state: State, expect: Condition
+    table: Table, in_state: Callable[..., None], subtests: pytest.Subtests
 ) -> None:
-    in_state(state)
-    before = table.get("p", "s")
-    if expect in HOLDS[state]:
-        table.write([Delete("p", "s", expect)])
-        assert table.get("p", "s") is None
-    else:
-        assert conflict(table, [Delete("p", "s", expect)]) == (0,)
-        assert table.get("p", "s") == before
+    for state, expect in product(HOLDS, EVERY):
+        with subtests.test(state=state, expect=expect):
+            pk = f"{state} {expect}"
+            in_state(state, pk)
+            before = table.get(pk, "s")
+            if expect in HOLDS[state]:
+                table.write([Delete(pk, "s", expect)])
+                assert table.get(pk, "s") is None
+            else:
+                assert conflict(table, [Delete(pk, "s", expect)]) == (0,)
+                assert table.get(pk, "s") == before
 
 
-@pytest.mark.parametrize("state", HOLDS)
-@pytest.mark.parametrize("expect", EVERY)
 @pytest.mark.parametrize("company", [False, True], ids=["alone", "in company"])
 def test_check_of_a_condition(
-    table: Table, in_state: Callable[..., None], state: State, expect: Condition, *, company: bool
+    table: Table, in_state: Callable[..., None], subtests: pytest.Subtests, *, company: bool
 ) -> None:
-    in_state(state)
-    before = table.get("p", "s")
-    ops: list[Op] = [Check("p", "s", expect)]
-    if company:
-        ops.insert(0, Put(Row(pk="p", sk="other"), ABSENT))
-    if expect in HOLDS[state]:
-        table.write(ops)
-    else:
-        assert conflict(table, ops) == (len(ops) - 1,)
-    assert table.get("p", "s") == before
-    assert (table.get("p", "other") is not None) == (company and expect in HOLDS[state])
+    for state, expect in product(HOLDS, EVERY):
+        with subtests.test(state=state, expect=expect):
+            pk = f"{state} {expect}"
+            in_state(state, pk)
+            before = table.get(pk, "s")
+            ops: list[Op] = [Check(pk, "s", expect)]
+            if company:
+                ops.insert(0, Put(Row(pk=pk, sk="other"), ABSENT))
+            if expect in HOLDS[state]:
+                table.write(ops)
+            else:
+                assert conflict(table, ops) == (len(ops) - 1,)
+            assert table.get(pk, "s") == before
+            assert (table.get(pk, "other") is not None) == (company and expect in HOLDS[state])
 
 
 @pytest.mark.parametrize("company", [False, True], ids=["alone", "in company"])
@@ -320,47 +322,42 @@ def test_add_keeps_everything_else(table: Table, clock: ManualClock) -> None:
     assert table.due("job", 5) == table.by_index("user", "u") == [replace(row, version=3, number=42)]
 
 
-@pytest.mark.parametrize("state", HOLDS)
-@pytest.mark.parametrize(
-    ("n", "at_least", "at_most"),
-    [
-        (1, None, None),
-        (1, 1, 8),
-        (1, 8, 8),
-        (1, 9, None),
-        (1, 2, None),
-        (1, None, 7),
-        (1, None, 0),
-        (-7, 0, None),
-        (-8, 0, None),
-        (-7, -7, 0),
-        (0, 0, 0),
-        (0, 7, 7),
-        (5, 12, 5),
-    ],
-)
-def test_add_within_bounds(
-    table: Table,
-    in_state: Callable[..., None],
-    state: State,
-    n: int,
-    at_least: int | None,
-    at_most: int | None,
-) -> None:
-    in_state(state)
-    before = table.get("p", "s")
-    result = n + (7 if state == "present" else 0)
-    op = Add("p", "s", n, at_least, at_most)
-    if (at_least is None or at_least <= result) and (at_most is None or result <= at_most):
-        table.write([op])
-        after = table.get("p", "s")
-        assert after is not None
-        assert (after.number, after.version) == (result, 3 if state == "present" else 1)
-    else:
-        assert conflict(table, [Put(Row(pk="p", sk="other"), ANY), op]) == (1,)
-        assert conflict(table, [op]) == (0,)
-        assert table.get("p", "s") == before
-        assert table.get("p", "other") is None
+# n, at_least, at_most
+SUMS: list[tuple[int, int | None, int | None]] = [
+    (1, None, None),
+    (1, 1, 8),
+    (1, 8, 8),
+    (1, 9, None),
+    (1, 2, None),
+    (1, None, 7),
+    (1, None, 0),
+    (-7, 0, None),
+    (-8, 0, None),
+    (-7, -7, 0),
+    (0, 0, 0),
+    (0, 7, 7),
+    (5, 12, 5),
+]
+
+
+def test_add_within_bounds(table: Table, in_state: Callable[..., None], subtests: pytest.Subtests) -> None:
+    for state, (n, at_least, at_most) in product(HOLDS, SUMS):
+        with subtests.test(state=state, n=n, at_least=at_least, at_most=at_most):
+            pk = f"{state} {n} {at_least} {at_most}"
+            in_state(state, pk)
+            before = table.get(pk, "s")
+            result = n + (7 if state == "present" else 0)
+            op = Add(pk, "s", n, at_least, at_most)
+            if (at_least is None or at_least <= result) and (at_most is None or result <= at_most):
+                table.write([op])
+                after = table.get(pk, "s")
+                assert after is not None
+                assert (after.number, after.version) == (result, 3 if state == "present" else 1)
+            else:
+                assert conflict(table, [Put(Row(pk=pk, sk="other"), ANY), op]) == (1,)
+                assert conflict(table, [op]) == (0,)
+                assert table.get(pk, "s") == before
+                assert table.get(pk, "other") is None
 
 
 @pytest.mark.parametrize("sign", [1, -1])

@@ -41,6 +41,7 @@ TRIES = 5
 class Answer:
     body: Any = field(default_factory=dict)
     status: int = 200
+    headers: dict[str, str] = field(default_factory=dict)
 
 
 SILENCE = Answer(status=0)
@@ -49,6 +50,8 @@ HANG_UP = Answer(status=-1)
 """No answer, and the connection ends."""
 CUT_OFF = Answer(b'{"Item"')
 """The connection ends in the middle of the answer."""
+CHANGED = Answer(b"{}", headers={"x-amz-crc32": "1"})
+"""The answer is not what DynamoDB sent."""
 
 
 def error(code: str, status: int = 400, **more: object) -> Answer:
@@ -92,6 +95,8 @@ class Handler(BaseHTTPRequestHandler):
         body = answer.body if isinstance(answer.body, bytes) else json.dumps(answer.body).encode()
         self.send_response(answer.status)
         self.send_header("Content-Length", str(len(body) + 99 * (answer is CUT_OFF)))
+        for name, value in answer.headers.items():
+            self.send_header(name, value)
         self.end_headers()
         self.wfile.write(body)
         self.close_connection = answer is CUT_OFF
@@ -364,6 +369,7 @@ def test_an_expired_row_that_comes_to_life_meanwhile(
         pytest.param(error("ServiceUnavailable", 503), id="503"),
         pytest.param(Answer(b"<html>Bad Gateway</html>", 502), id="502 of a proxy"),
         pytest.param(CUT_OFF, id="half an answer"),
+        pytest.param(CHANGED, id="another answer"),
     ],
 )
 def test_a_write_without_an_answer_is_unacknowledged_and_not_repeated(
@@ -375,7 +381,7 @@ def test_a_write_without_an_answer_is_unacknowledged_and_not_repeated(
     assert len(endpoint.asked) == 1
 
 
-@pytest.mark.parametrize("silence", [SILENCE, HANG_UP, CUT_OFF, error("InternalServerError", 500)])
+@pytest.mark.parametrize("silence", [SILENCE, HANG_UP, CUT_OFF, CHANGED, error("InternalServerError", 500)])
 def test_a_read_without_an_answer_is_repeated(
     table: DynamoTable, endpoint: Endpoint, silence: Answer
 ) -> None:

@@ -2,13 +2,14 @@
 
 import fcntl
 import resource
+import signal
 import sqlite3
 import stat
 import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
@@ -16,6 +17,7 @@ from pathlib import Path
 import pytest
 
 from chalicelib.clock import ManualClock
+from chalicelib.table import sqlite
 from chalicelib.table.port import (
     Add,
     Busy,
@@ -42,7 +44,15 @@ def path(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def table(path: Path, clock: ManualClock) -> Iterator[SqliteTable]:
-    opened = SqliteTable(path, clock, patience=0.3)
+    opened = SqliteTable(path, clock)
+    yield opened
+    opened.close()
+
+
+@pytest.fixture
+def impatient(path: Path, clock: ManualClock) -> Iterator[SqliteTable]:
+    """A table that soon takes another process for stuck."""
+    opened = SqliteTable(path, clock, patience=0.2)
     yield opened
     opened.close()
 
@@ -263,33 +273,33 @@ def test_a_full_disk_spares_the_writers_for_whom_there_is_room(table: SqliteTabl
 
 
 def test_another_process_s_transaction_makes_writers_busy_but_no_readers(
-    path: Path, table: SqliteTable
+    path: Path, impatient: SqliteTable
 ) -> None:
-    table.write([put("1")])
+    impatient.write([put("1")])
     hold = "import sqlite3; c = sqlite3.connect(sys.argv[1], isolation_level=None)\n"
     hold += "c.execute('BEGIN EXCLUSIVE'); c.execute('DELETE FROM item'); ready(); c.execute('ROLLBACK'); c.close()"
     with another_process(hold, path):
         with pytest.raises(Busy):
-            table.write([put("2")])
-        assert sks(table) == ["1"]
-    table.write([put("2")])
-    assert sks(table) == ["1", "2"]
+            impatient.write([put("2")])
+        assert sks(impatient) == ["1"]
+    impatient.write([put("2")])
+    assert sks(impatient) == ["1", "2"]
 
 
 def test_a_process_that_keeps_the_lock_makes_writers_busy_but_no_readers(
-    path: Path, table: SqliteTable, clock: ManualClock
+    path: Path, impatient: SqliteTable, clock: ManualClock
 ) -> None:
-    table.write([put("1")])
+    impatient.write([put("1")])
     hold = "import fcntl; f = open(sys.argv[1]); fcntl.flock(f, fcntl.LOCK_EX); ready(); f.close()"
     with another_process(hold, f"{path}.lock"):
         with pytest.raises(Busy):
-            table.write([put("2")])
+            impatient.write([put("2")])
         with pytest.raises(Busy):
-            table.purge_expired()
+            impatient.purge_expired()
         with pytest.raises(Busy):
             SqliteTable(path, clock, patience=0.1)
-        assert sks(table) == ["1"]
-    table.write([put("2")])
+        assert sks(impatient) == ["1"]
+    impatient.write([put("2")])
 
 
 def test_a_directory_out_of_reach_is_busy(path: Path, table: SqliteTable) -> None:
@@ -407,6 +417,39 @@ def test_readers_see_whole_writes_only(table: SqliteTable) -> None:
     assert {row.version for row in table.query("p")} == {80}
 
 
+class Signalled(BaseException):
+    """What a signal handler raises."""
+
+
+def test_an_interrupted_writer_sees_its_turn_through(path: Path, table: SqliteTable) -> None:
+    def handler(*_: object) -> None:
+        raise Signalled
+
+    leading = threading.Event()
+
+    def interrupt() -> None:
+        with ThreadPoolExecutor(1) as pool, writers_wait(path):
+            pool.submit(table.write, [put("1")])
+            while not table._shared.led:
+                time.sleep(0.001)
+            leading.set()
+            while not table._shared.queue:
+                time.sleep(0.001)
+            signal.raise_signal(signal.SIGUSR1)
+            time.sleep(0.05)
+
+    before = signal.signal(signal.SIGUSR1, handler)
+    other = threading.Thread(target=interrupt)
+    other.start()
+    leading.wait()
+    with pytest.raises(Signalled):
+        table.write([put("2")])
+    other.join()
+    signal.signal(signal.SIGUSR1, before)
+    table.write([put("3")])
+    assert sks(table) == ["1", "2", "3"]
+
+
 # Processes
 
 
@@ -414,6 +457,7 @@ def test_a_forked_child_begins_afresh(path: Path) -> None:
     script = """
 import os, sys, threading
 from chalicelib.clock import ManualClock
+from chalicelib.table import sqlite
 from chalicelib.table.port import Add, Expect, Put, Row
 from chalicelib.table.sqlite import SqliteTable
 
@@ -439,6 +483,21 @@ assert row.number == row.version == 201, row
 table.close()
 """
     subprocess.run([sys.executable, "-c", script, path], cwd=ROOT, check=True, timeout=60)
+
+
+@pytest.mark.parametrize("after", [sqlite._after_fork_in_parent, sqlite._after_fork_in_child])
+def test_no_connection_is_carried_over_a_fork(table: SqliteTable, after: Callable[[], None]) -> None:
+    table.write([put("1")])
+    con = table._shared.idle[0]
+    with ThreadPoolExecutor(1) as pool:
+        sqlite._before_fork()
+        with pytest.raises(sqlite3.ProgrammingError, match="closed"):
+            con.execute("SELECT 1")
+        waits = pool.submit(table.write, [put("2")]) if after is sqlite._after_fork_in_parent else None
+        after()
+        assert waits is None or waits.result() is None
+    table.write([put("3")])
+    assert {"1", "3"} <= set(sks(table))
 
 
 def test_threads_that_end_leave_no_connection_behind(table: SqliteTable) -> None:

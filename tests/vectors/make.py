@@ -25,7 +25,7 @@ from cryptography.hazmat.primitives.ciphers import Cipher
 from cryptography.hazmat.primitives.ciphers.algorithms import SM4
 from cryptography.hazmat.primitives.ciphers.modes import ECB, GCM
 
-from chalicelib.formats import canonical, ciphertext_blob, domain_keys, key_token, sealed_value
+from chalicelib.formats import canonical, ciphertext_blob, domain_keys, key_token, post_quantum, sealed_value
 from chalicelib.formats.message import MessageKey
 from chalicelib.hsm.port import HsmKey, KeyKind
 from chalicelib.hsm.software import SoftwareHsm
@@ -113,6 +113,16 @@ def open_key_file(given: Vector, sealed: str) -> str:
     return json.dumps({generation: key.hex() for generation, key in keys.items()})
 
 
+def make_post_quantum(given: Vector, plaintext: str, random: Callable[[int], bytes]) -> str:
+    secret, encapsulated, place = (_hex(given[name]) for name in ("secret", "encapsulated", "place"))
+    return post_quantum.seal(secret, encapsulated, place, _hex(plaintext), random).hex()
+
+
+def open_post_quantum(given: Vector, sealed: str) -> str:
+    post_quantum.encapsulated(_hex(sealed))
+    return post_quantum.open_sealed(_hex(given["secret"]), _hex(sealed), _hex(given["place"])).hex()
+
+
 def make_associated_data(given: Vector, plaintext: str, random: Callable[[int], bytes]) -> str:
     parts = [_hex(part["hex"]) if isinstance(part, dict) else part for part in given["parts"]]
     return canonical.associated_data(given["domain"], *parts).hex()
@@ -134,6 +144,7 @@ MAKE = {
     "ciphertext_blob": make_ciphertext_blob,
     "sealed_value": make_sealed_value,
     "key_file": make_key_file,
+    "post_quantum": make_post_quantum,
 }
 OPEN = {
     "encryption_context": open_encryption_context,
@@ -142,6 +153,7 @@ OPEN = {
     "ciphertext_blob": open_ciphertext_blob,
     "sealed_value": open_sealed_value,
     "key_file": open_key_file,
+    "post_quantum": open_post_quantum,
 }
 
 
@@ -229,6 +241,13 @@ class Book:
         ciphertext, tag = AES.new(seal_key, AES.MODE_GCM, iv).update(ad).encrypt_and_digest(entries)
         return header + iv + ciphertext + tag
 
+    def post_quantum(self, given: Vector, plaintext: bytes) -> bytes:
+        secret, encapsulated, place = (_hex(given[name]) for name in ("secret", "encapsulated", "place"))
+        ad = self.associated_data("post-quantum-message", b"\1" + encapsulated, place)
+        iv = self._random(12)
+        ciphertext, tag = AES.new(secret, AES.MODE_GCM, iv).update(ad).encrypt_and_digest(plaintext)
+        return b"\1" + encapsulated + iv + ciphertext + tag
+
 
 KEYS = {"AES_256": bytes(range(32)).hex(), "SM4": "0123456789abcdeffedcba9876543210"}
 DOMAIN_KEY = hashlib.sha256(b"domain key").hexdigest()
@@ -268,6 +287,9 @@ def cases() -> Iterator[tuple[str, str, Vector, str]]:
         for keys in (one, two):
             given = {"sealed_by": sealed_by, "secret": secret, "domain": "ap-guangzhou"}
             yield f"key file, {sealed_by}, {len(keys)} keys", "key_file", given, json.dumps(keys)
+    encapsulated = hashlib.shake_128(b"encapsulated").hexdigest(1568)
+    given = {"secret": DOMAIN_KEY, "encapsulated": encapsulated, "place": b"place".hex()}
+    yield "post-quantum message", "post_quantum", given, b"hello".hex()
 
 
 def generated() -> Iterator[Vector]:
@@ -314,6 +336,8 @@ def opened() -> Iterator[Vector]:
                 sealed = book.ciphertext_blob(given, _hex(plaintext))
             case "sealed_value":
                 sealed = book.sealed_value(given, _hex(KEYS[given["kind"]]), _hex(plaintext))
+            case "post_quantum":
+                sealed = book.post_quantum(given, _hex(plaintext))
             case _:
                 sealed = book.key_file(given, json.loads(plaintext))
         text = sealed if isinstance(sealed, str) else sealed.hex()
@@ -341,6 +365,7 @@ FIELDS = {
     },
     "sealed_value": {"version": 0, "kind": 1, "length": 3, "wrapped key": 30, "ciphertext": -17, "tag": -1},
     "key_file": {"version": 0, "sealed by": 1, "salt": 2, "iv": 18, "ciphertext": 30, "tag": -1},
+    "post_quantum": {"version": 0, "encapsulated": 1568, "iv": 1569, "ciphertext": 1581, "tag": -1},
 }
 """Offsets of one byte in each field."""
 
@@ -371,6 +396,7 @@ ELSEWHERE: dict[str, list[tuple[str, Vector]]] = {
         )
     ]
     + [("a shorter place", {"place": PLACE[:-1]}), ("another binding", {"binding": b"elsewhere".hex()})],
+    "post_quantum": [("another place", {"place": ""}), ("another secret", {"secret": "ff" * 32})],
     "key_file": [("another domain", {"domain": "ap-beijing"}), ("another secret", {"secret": "00"})],
 }
 
@@ -383,6 +409,7 @@ def refused() -> Iterator[Vector]:
         by_name["ciphertext blob, AES_256, context"],
         by_name["sealed value, AES_256, short"],
         by_name["key file, RANDOM_KEY, 2 keys"],
+        by_name["post-quantum message"],
     ):
         kind, given = base["format"], base["given"]
         whole = base64.b64decode(base["sealed"]) if kind == "ciphertext_blob" else _hex(base["sealed"])

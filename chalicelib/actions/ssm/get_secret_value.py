@@ -3,9 +3,9 @@
 import base64
 from typing import Any
 
-from chalicelib.actions.parameters import SecretName, VersionId
+from chalicelib.actions.parameters import EncryptionAlgorithm, SecretName, VersionId
 from chalicelib.context import Context
-from chalicelib.errors import UnsupportedOperation
+from chalicelib.errors import EncryptionError, FailedOperation
 
 
 def get_secret_value(
@@ -14,16 +14,20 @@ def get_secret_value(
     secret_name: SecretName,
     version_id: VersionId,
     encryption_public_key: str = "",
-    encryption_algorithm: str = "",
+    encryption_algorithm: EncryptionAlgorithm = "",
 ) -> dict[str, Any]:
-    del encryption_algorithm  # has a meaning with EncryptionPublicKey only
-    if encryption_public_key:
-        raise UnsupportedOperation("EncryptionPublicKey is not supported yet: leave it out.")
     version, value = ctx.secrets.read(secret_name, version_id)
+    if encryption_public_key:
+        try:
+            text = ctx.keys.wrap_plaintext(value, encryption_public_key, encryption_algorithm)
+        except EncryptionError as error:
+            raise FailedOperation(str(error)) from None
+    else:
+        text = base64.b64encode(value).decode() if version.is_binary else value.decode()
     # The unused member is "": Terraform dereferences both.
     return {
         "SecretName": secret_name,
         "VersionId": version.id,
-        "SecretBinary": base64.b64encode(value).decode() if version.is_binary else "",
-        "SecretString": "" if version.is_binary else value.decode(),
+        "SecretBinary": text if version.is_binary else "",
+        "SecretString": "" if version.is_binary else text,
     }

@@ -1,0 +1,16 @@
+"""Disable a data key: it is neither shown in plain nor encrypted; repeating it succeeds."""
+
+from typing import Any
+
+from chalicelib.actions.parameters import DataKeyId, MemberAccount, refuse_member_account
+from chalicelib.context import Context
+from chalicelib.table import data_keys
+
+
+def disable_data_key(
+    ctx: Context, *, data_key_id: DataKeyId, member_account: MemberAccount | None = None
+) -> dict[str, Any]:
+    refuse_member_account(member_account)
+    data_key = ctx.data_keys.get(data_key_id)
+    ctx.commit(data_keys.replace(data_key, data_key.disable()))
+    return {}

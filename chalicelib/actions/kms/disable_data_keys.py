@@ -1,0 +1,16 @@
+"""Disable up to 100 data keys, all or none."""
+
+from typing import Any
+
+from chalicelib.actions.parameters import DataKeyIds, MemberAccount, refuse_member_account
+from chalicelib.context import Context
+from chalicelib.table import data_keys
+
+
+def disable_data_keys(
+    ctx: Context, *, data_key_ids: DataKeyIds, member_account: MemberAccount | None = None
+) -> dict[str, Any]:
+    refuse_member_account(member_account)
+    changes = [(d, d.disable()) for d in ctx.data_keys.get_many(data_key_ids)]
+    ctx.commit([op for old, new in changes if new != old for op in data_keys.replace(old, new)])
+    return {}

@@ -1,0 +1,99 @@
+"""One world that is put back before each attempt, and what must be true of its rows whatever happened."""
+
+import json
+import re
+from collections import Counter
+from collections.abc import Mapping
+from typing import Any, Final
+
+from chalicelib.api.gateway import Gateway
+from chalicelib.formats import record
+from chalicelib.table.port import Row
+from tests import scenarios
+from tests.calls import ask
+from tests.faults.broken import Broken
+from tests.installation import SM
+from tests.scenarios import Scenario
+
+UUID: Final = r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}"
+
+Rows = Mapping[tuple[str, str], Row]
+
+
+class Stage:
+    """One world, put back before each attempt."""
+
+    def __init__(self) -> None:
+        self.installation = Broken()
+        self.world = scenarios.build(self.installation)
+        self.images = {name: table.snapshot() for name, table in self.installation.tables.items()}
+        self.before = self.installation.data()
+        self.known = {found[0] for key in self.before for found in re.finditer(UUID, "/".join(key))}
+        self.successes = Counter(event["action"] for event in self.installation.events())
+
+    def restart(self) -> None:
+        """A new process over the same tables."""
+        self.installation.service.hints.clear()
+        self.installation.service.uses.clear()
+        self.installation.gateway = Gateway(self.installation.service)
+        self.installation.saboteur.rest()
+
+    def reset(self) -> None:
+        for name, table in self.installation.tables.items():
+            table.restore(self.images[name])
+        self.restart()
+
+    def run(self, scenario: Scenario) -> dict[str, Any]:
+        parameters = scenario.parameters(self.world)
+        request = self.world.request(scenario.service, scenario.action, parameters)
+        return ask(self.installation.gateway, request)
+
+    def outcome(self) -> object:
+        """The rows, but for what is random or counts repetitions, and for when a key was last used."""
+        return {
+            self._plain("/".join(key)): self._body(row)
+            for key, row in self.installation.data().items()
+            if key[1] != "U"
+        }
+
+    def _body(self, row: Row) -> object:
+        if row.sk.startswith("V#") and row.pk.startswith("S#"):
+            return len(row.body)
+        text = self._plain(json.dumps(record.decode(row.body))) if row.body else ""
+        text = re.sub(r'"token": "[^"]*"', '"token"', text)
+        text = re.sub(r'"serial": \d+', '"serial"', text)
+        # A version is [id, created, serial, ...].
+        text = re.sub(r'(\["[^"]*", \d+), \d+, ', r"\1, ", text)
+        return text, row.number, row.due
+
+    def _plain(self, text: str) -> str:
+        return re.sub(
+            UUID,
+            lambda found: found[0] if found[0] in self.known else "<new>",
+            text,
+        )
+
+
+def check_whole(rows: Rows, account: str) -> None:
+    """No secret, key, alias, line or quota without the others."""
+    bodies = {
+        key: record.decode(row.body) if row.sk[:2] != "V#" and row.body else {} for key, row in rows.items()
+    }
+    secrets = {pk: bodies[pk, sk] for pk, sk in rows if pk.startswith("S#") and sk == "M"}
+    lines = {bodies[key]["name"]: bodies[key] for key in rows if key[0].startswith("LS#")}
+    assert len(lines) == len(secrets)
+    for pk, secret in secrets.items():
+        line = lines[secret["name"]]
+        assert {**secret, "versions": None} == {**line, "versions": None}
+        values = {sk[2:] for row_pk, sk in rows if row_pk == pk and sk.startswith("V#")}
+        assert values == {version[0] for version in secret["versions"]}
+    assert {pk for pk, _ in rows if pk.startswith("S#")} == set(secrets)
+    keys = {bodies[pk, sk]["id"]: bodies[pk, sk] for pk, sk in rows if pk.startswith("K#") and sk == "M"}
+    assert {bodies[key]["id"] for key in rows if key[0].startswith("LK#")} == set(keys)
+    aliases = {key[0].rpartition("#")[2]: bodies[key]["id"] for key in rows if key[0].startswith("AL#")}
+    assert aliases == {key["alias"]: key["id"] for key in keys.values()}
+    bound = {id_: len([sk for pk, sk in rows if id_ in pk and sk.startswith("B#")]) for id_ in keys}
+    assert bound == {id_: key["bound"] for id_, key in keys.items()}
+    used = [key for key in keys.values() if key["owner"] == "user" and key["state"] != "PendingDelete"]
+    quota = f"CT#{account}#{SM}"
+    assert (rows[quota, "secrets"].number, rows[quota, "keys"].number) == (len(secrets), len(used))
