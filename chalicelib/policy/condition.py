@@ -6,7 +6,6 @@ values of one key are alternatives: one of them is enough for a positive operato
 
 import base64
 import binascii
-import functools
 import ipaddress
 import re
 from collections.abc import Callable
@@ -80,36 +79,39 @@ def compile_condition(operator: str, key: str, values: Any) -> Condition:
         wanted = [None if "${" in t else read(t) for t in texts]
     except (ValueError, InvalidOperation):
         raise MalformedCondition(f"A value of {base} has the wrong form.") from None
-    one_holds = functools.partial(_one_holds, texts, wanted, read, compare, negative)
+    comparison = _Comparison(texts, wanted, read, compare, negative)
     every = quantifier == "for_all_value"
 
     def holds_for(given: tuple[str, ...], request: Request) -> bool:
         # Plain negative operators on several values (tags) mean: none of them.
-        results = (one_holds(value, request) for value in given)
+        results = (comparison.holds(value, request) for value in given)
         return bool(given) and (all(results) if every or (negative and not quantifier) else any(results))
 
     return Condition(key, holds_for, if_exists)
 
 
-def _one_holds(
-    texts: list[str],
-    wanted: list[Any],
-    read: Callable[[str], Any],
-    compare: Callable[[Any, Any], bool],
-    negative: bool,  # noqa: FBT001 - bound once, above
-    value: str,
-    request: Request,
-) -> bool:
-    try:
-        # A pattern is on the policy's side only: what a caller sends is compared, never interpreted.
-        given = value if read in (_like, _network) else read(value)
-        found = any(
-            compare(given, read(_fill(text, request, read)) if parsed is None else parsed)
-            for text, parsed in zip(texts, wanted, strict=True)
-        )
-    except (ValueError, InvalidOperation):
-        return False
-    return found != negative
+@dataclass(frozen=True, slots=True)
+class _Comparison:
+    """One operator with the values that a policy compares with."""
+
+    texts: list[str]
+    wanted: list[Any]
+    """The texts as read; None where a variable has to be filled in first."""
+    read: Callable[[str], Any]
+    compare: Callable[[Any, Any], bool]
+    negative: bool
+
+    def holds(self, value: str, request: Request) -> bool:
+        try:
+            # A pattern is on the policy's side only: what a caller sends is compared, never interpreted.
+            given = value if self.read in (_like, _network) else self.read(value)
+            found = any(
+                self.compare(given, self.read(_fill(text, request, self.read)) if parsed is None else parsed)
+                for text, parsed in zip(self.texts, self.wanted, strict=True)
+            )
+        except (ValueError, InvalidOperation):
+            return False
+        return found != self.negative
 
 
 def _fill(text: str, request: Request, read: Callable[[str], Any]) -> str:
