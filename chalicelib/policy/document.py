@@ -35,25 +35,30 @@ class PolicyError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Resource:
-    """A compiled resource pattern: the head segments apart, the tail with wildcards and variables."""
+    """A compiled resource pattern: the head segments, and a matcher for the tail."""
 
     service: str
     region: str
     account: str
-    tail: str
+    covers_tail: Callable[[str, Request], bool] = field(repr=False)
 
     def matches(self, wanted: tuple[str, ...], request: Request) -> bool:
         """Whether the six segments of a request's resource are covered."""
-        _, _, service, region, account, tail = wanted
-        if self.service not in ("*", service) or self.region not in ("", "*", region):
-            return False
-        own = f"uin/{request.owner_uin}"
-        if _fill(self.account, request) not in ("*", account) and not (self.account == "" and account == own):
-            return False
-        return tail_pattern(self.tail)(tail, request)
+        # The tail first: it is what tells most resources apart.
+        return (
+            self.covers_tail(wanted[5], request)
+            and self.service in ("*", wanted[2])
+            and self.region in ("", "*", wanted[3])
+            and self._owns(wanted[4], request)
+        )
+
+    def _owns(self, account: str, request: Request) -> bool:
+        if self.account == "*":
+            return True
+        return account == (_fill(self.account, request) or f"uin/{request.owner_uin}")
 
 
-ANYTHING: Final = Resource("*", "*", "*", "*")
+ANYTHING: Final = Resource("*", "*", "*", lambda _tail, _request: True)
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,8 +137,7 @@ def split_resource(resource: str) -> tuple[str, ...]:
     return tuple(parts)
 
 
-@functools.lru_cache(4096)
-def tail_pattern(pattern: str) -> Callable[[str, Request], bool]:
+def _tail(pattern: str) -> Callable[[str, Request], bool]:
     """A matcher for the last segment: `*` covers anything, and a path covers what lies below it."""
     if pattern == "*":
         return lambda _tail, _request: True
@@ -211,7 +215,7 @@ def _resource(text: str) -> Resource:
         raise PolicyError("ResourceQcs", "A resource names its service and what it is, * for any.")
     if account not in ("", "*") and not re.fullmatch(r"ui[nd]/(\*|\d+|\$\{(uin|owner_uin)\})", account):
         raise PolicyError("ResourceUin", "The account of a resource is empty, * or uin/<the account's uin>.")
-    return Resource(service, region, "*" if account.endswith("/*") else account, tail)
+    return Resource(service, region, "*" if account.endswith("/*") else account, _tail(tail))
 
 
 def _principals(members: Any) -> dict[str, tuple[str, ...]]:
