@@ -136,8 +136,14 @@ class KeyStore:
         return self.find_for_service(rows.alias_owner(row)) if row else None
 
     def list_all(self) -> list[Key]:
-        """Every key, oldest first, without backing keys."""
-        return rows.list_all(self._ctx.table, self._account, self._region)
+        """Every key that is not gone, as it is now, oldest first."""
+        now = self._ctx.now
+        found = rows.list_all(self._ctx.table, self._account, self._region)
+        return [key.as_of(now) for key in found if not key.is_gone(now)]
+
+    def bound_to(self, key: Key, limit: int) -> list[str]:
+        """Cloud resources that are bound to the key, as `product/resource`."""
+        return rows.bound_resources(self._ctx.table, key, limit)
 
     def new(
         self,
@@ -181,10 +187,10 @@ class KeyStore:
 
     def encrypt(self, key: Key, plaintext: bytes, encryption_context: str) -> str:
         """A CiphertextBlob under the key's current material."""
-        self.note_use(key)
         backing = key.current
         place = ciphertext_blob.associated_data_for(key.id, backing.version, _canonical(encryption_context))
         message = self._ctx.hsm.encrypt(self.hsm_key(key, backing), plaintext, place)
+        self.note_use(key)
         return ciphertext_blob.encode(key.id, backing.version, message)
 
     def open_blob(self, blob_text: str, encryption_context: str) -> tuple[Key, int, bytes]:

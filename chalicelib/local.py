@@ -10,17 +10,24 @@ from chalice.local import ChaliceRequestHandler
 from chalicelib import bootstrap
 from chalicelib.api.body import too_large
 from chalicelib.api.signature import MAX_GET
+from chalicelib.context import IDENTITY
 from chalicelib.errors import InvalidRequest
+from chalicelib.hsm.port import HsmMisconfigured
 from chalicelib.jobs import schedule
+from chalicelib.settings import SettingError
 from chalicelib.wiring import gateway, service
 
 
 def start() -> None:
     """Prepare the process; called once, while `chalice local` imports the application."""
     _adapt_server()
-    built = service()
-    is_first = not (built.settings.home / "credentials").exists()
-    root, path = bootstrap.ensure(built)
+    try:
+        built = service()
+        is_first = not (built.settings.home / "credentials").exists()
+        root, path = bootstrap.ensure(built)
+        built.hsm(IDENTITY)
+    except (SettingError, HsmMisconfigured) as error:
+        sys.exit(f"Keystead cannot start: {error}")
     endpoint = f"127.0.0.1:{built.settings.port}"
     if is_first:
         sys.stderr.write(bootstrap.announce(built, root, path, endpoint))
@@ -48,7 +55,8 @@ def _adapt_server() -> None:
 
     def log_request(handler: Any, code: Any = "-", _size: Any = "-") -> None:
         # Not the request line: a GET carries its parameters there, secrets included.
-        handler.log_message('"%s /" %s', handler.command, code)
+        method = handler.command if hasattr(handler, f"do_{handler.command}") else "-"
+        handler.log_message('"%s /" %s', method, code)
 
     def send_error(handler: Any, code: int, _message: Any = None, _explain: Any = None) -> None:
         # The server's own page repeats the request line, and logs it.
@@ -58,6 +66,7 @@ def _adapt_server() -> None:
             if is_long
             else InvalidRequest("Send a GET or POST request of HTTP/1.1, a body with its Content-Length.")
         )
+        handler.request_version = handler.protocol_version  # else a request without a version got no head
         handler.send_response(reply.status)
         for name, value in (
             *reply.headers,

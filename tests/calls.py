@@ -34,12 +34,13 @@ def tc3(
     body: bytes | None = None,
     query: str = "",
     content_type: str = "application/json",
+    host: str = HOST,
     headers: Mapping[str, str] = {},
 ) -> Request:
     """A request signed with TC3-HMAC-SHA256, as the SDKs do it; `headers` are not signed."""
     if body is None:
         body = b"" if method == "GET" else json.dumps(parameters or {}).encode()
-    signed = {"content-type": content_type, "host": HOST}
+    signed = {"content-type": content_type, "host": host}
     lines = "".join(f"{name}:{value}\n" for name, value in signed.items())
     canonical = f"{method}\n/\n{query}\n{lines}\ncontent-type;host\n{hashlib.sha256(body).hexdigest()}"
     scope = f"{datetime.fromtimestamp(now, UTC):%Y-%m-%d}/{service}/tc3_request"

@@ -1,18 +1,13 @@
-"""Private keys in process memory: RSA, ECDSA, ML-KEM, ML-DSA by `cryptography`, SM2 by `sm2`.
+"""Private keys in process memory: RSA, ECDSA, ML-KEM, ML-DSA by `cryptography`, SM2 by `sm2`. All are thread-safe.
 
-Key material, the bytes that a key token seals (docs/formats.md, KS-FMT-5):
-
-| kind | bytes |
-| --- | --- |
-| RSA_2048, EC_P256, EC_P384, SM2 | PKCS#8 in DER (RFC 5208), with the public key |
-| ML_KEM_1024 | the seed d || z, 64 bytes (FIPS 203, 7.1) |
-| ML_DSA_87 | the seed xi, 32 bytes (FIPS 204, 6.1) |
+Key material is what a key token seals, docs/formats.md KS-FMT-5.3. That it is genuine is the caller's to know: it is not
+checked again.
 """
 
 import hashlib
 import hmac
 from collections.abc import Callable
-from typing import Final, Protocol, assert_never
+from typing import Final
 
 from cryptography.hazmat.primitives.asymmetric import ec, mldsa, mlkem, padding, rsa
 from cryptography.hazmat.primitives.asymmetric.utils import Prehashed
@@ -29,24 +24,15 @@ from chalicelib.hsm import sm2
 from chalicelib.hsm.port import Damaged, KeyKind, Padding, SignatureAlgorithm
 
 RSA_BITS: Final = 2048
-RSA_BYTES: Final = RSA_BITS // 8
-PSS_SALT_BYTES: Final = 32
+ML_KEM_SEED_BYTES: Final = 64
+"""`d || z` (FIPS 203, 7.1)."""
+ML_DSA_SEED_BYTES: Final = 32
+"""`xi` (FIPS 204, 6.1)."""
 ENCAPSULATED_BYTES: Final = 1568
 """An ML-KEM-1024 ciphertext."""
-PADDINGS: Final = {
-    Padding.RSAES_PKCS1_V1_5: padding.PKCS1v15(),
-    Padding.RSAES_OAEP_SHA_1: padding.OAEP(padding.MGF1(SHA1()), SHA1(), None),  # noqa: S303 - the API's
-    Padding.RSAES_OAEP_SHA_256: padding.OAEP(padding.MGF1(SHA256()), SHA256(), None),
-}
-"""MGF1 hashes as OAEP does."""
-RSA_SIGNATURES: Final = {
-    SignatureAlgorithm.RSA_PKCS1_SHA_256: padding.PKCS1v15(),
-    SignatureAlgorithm.RSA_PSS_SHA_256: padding.PSS(padding.MGF1(SHA256()), PSS_SALT_BYTES),
-}
-CURVES: Final[dict[KeyKind, ec.EllipticCurve]] = {
-    KeyKind.EC_P256: ec.SECP256R1(),
-    KeyKind.EC_P384: ec.SECP384R1(),
-}
+PSS_SALT_BYTES: Final = 32
+"""Exactly, also where signatures are checked (the product's `openssl` line has rsa_pss_saltlen:-1)."""
+
 SIGNED_BY: Final = {
     SignatureAlgorithm.RSA_PKCS1_SHA_256: KeyKind.RSA_2048,
     SignatureAlgorithm.RSA_PSS_SHA_256: KeyKind.RSA_2048,
@@ -64,32 +50,112 @@ OPENED_BY: Final = {
     Padding.SM2_ASN1: KeyKind.SM2,
 }
 """The kind of key that each padding takes."""
+PADDINGS: Final = {
+    Padding.RSAES_PKCS1_V1_5: padding.PKCS1v15(),
+    Padding.RSAES_OAEP_SHA_1: padding.OAEP(padding.MGF1(SHA1()), SHA1(), None),  # noqa: S303 - safe in OAEP
+    Padding.RSAES_OAEP_SHA_256: padding.OAEP(padding.MGF1(SHA256()), SHA256(), None),
+}
+"""MGF1 hashes as OAEP does (the product's `openssl` line)."""
+RSA_SIGNATURES: Final = {
+    SignatureAlgorithm.RSA_PKCS1_SHA_256: padding.PKCS1v15(),
+    SignatureAlgorithm.RSA_PSS_SHA_256: padding.PSS(padding.MGF1(SHA256()), PSS_SALT_BYTES),
+}
+
+_RSA_BYTES: Final = RSA_BITS // 8
+_Key = (
+    rsa.RSAPrivateKey
+    | ec.EllipticCurvePrivateKey
+    | mlkem.MLKEM1024PrivateKey
+    | mldsa.MLDSA87PrivateKey
+    | sm2.PrivateKey
+)
 
 
 class WrongUse(ValueError):
-    """The key cannot do that, or the digest has the wrong length."""
+    """A key, what it is used for, and what it is used on, do not fit together."""
 
     def __init__(self) -> None:
-        super().__init__("the key's kind, the algorithm and the length of the message do not fit together")
+        super().__init__(
+            "the kind of the key, the algorithm and the length of the digest do not fit together"
+        )
 
 
-class PrivateKey(Protocol):
-    """One key. Thread-safe. Each method raises WrongUse for what the kind of key cannot do."""
+class PrivateKey:
+    """One key."""
 
-    def public_key(self) -> bytes:
+    def __init__(self, kind: KeyKind, material: bytes) -> None:
+        """The key of material that `generate` made. WrongUse for a symmetric kind."""
+        self._kind = kind
+        self._key = _load(kind, material)
+        self.public_key = (
+            self._key.public.spki()
+            if isinstance(self._key, sm2.PrivateKey)
+            else _spki(self._key.public_key())
+        )
         """SubjectPublicKeyInfo in DER."""
 
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({self._kind.name})"
+
     def sign(self, algorithm: SignatureAlgorithm, message: bytes, *, is_digest: bool) -> bytes:
-        """As `Hsm.sign`."""
+        """See `Hsm.sign`."""
+        if SIGNED_BY[algorithm] is not self._kind:
+            raise WrongUse
+        match self._key:
+            case rsa.RSAPrivateKey():
+                digest = hash_of(algorithm, message, is_digest=is_digest)
+                return self._key.sign(message, RSA_SIGNATURES[algorithm], digest)
+            case ec.EllipticCurvePrivateKey():
+                return self._key.sign(message, ec.ECDSA(hash_of(algorithm, message, is_digest=is_digest)))
+            case sm2.PrivateKey():
+                return self._key.sign(message if is_digest else self._key.public.digest(message))
+            case mldsa.MLDSA87PrivateKey() if not is_digest:
+                return self._key.sign(message)
+            case _:
+                raise WrongUse
 
     def decrypt(self, padding: Padding, ciphertext: bytes) -> bytes:
-        """As `Hsm.decrypt_asymmetric`."""
+        """See `Hsm.decrypt_asymmetric`.
+
+        PKCS #1 v1.5 with bad padding gives other bytes and no error (implicit rejection): OpenSSL makes their number and
+        values from the private key and the ciphertext, so neither the outcome nor the time tells about the padding
+        (draft-irtf-cfrg-rsa-guidance, 7).
+        """
+        if OPENED_BY[padding] is not self._kind:
+            raise WrongUse
+        match self._key:
+            case rsa.RSAPrivateKey():
+                try:
+                    return self._key.decrypt(ciphertext, PADDINGS[padding])
+                except ValueError:
+                    raise Damaged from None
+            case sm2.PrivateKey():
+                return self._key.decrypt(ciphertext, is_raw=padding is Padding.SM2_RAW)
+            case _:
+                raise WrongUse
 
     def unwrap(self, padding: Padding, wrapped: bytes) -> bytes:
-        """As `decrypt`, but Damaged also for bad PKCS #1 v1.5 padding. For import, which must tell."""
+        """As `decrypt`, with an RSA key, but bad PKCS #1 v1.5 padding is Damaged, too.
+
+        Implicit rejection would import one damaged key in 245 as a key that nobody knows. So what it answers is made
+        again and compared, with good padding as with bad.
+        """
+        if not isinstance(self._key, rsa.RSAPrivateKey):
+            raise WrongUse
+        material = self.decrypt(padding, wrapped)
+        if padding is Padding.RSAES_PKCS1_V1_5 and hmac.compare_digest(
+            material, rejection_message(self._key.private_numbers().d, wrapped)
+        ):
+            raise Damaged
+        return material
 
     def decapsulate(self, encapsulated: bytes) -> bytes:
-        """As `Hsm.decapsulate`."""
+        """See `Hsm.decapsulate`."""
+        if not isinstance(self._key, mlkem.MLKEM1024PrivateKey):
+            raise WrongUse
+        if len(encapsulated) != ENCAPSULATED_BYTES:
+            raise Damaged
+        return self._key.decapsulate(encapsulated)
 
 
 def is_asymmetric(kind: KeyKind) -> bool:
@@ -98,195 +164,72 @@ def is_asymmetric(kind: KeyKind) -> bool:
 
 
 def generate(kind: KeyKind, random: Callable[[int], bytes]) -> bytes:
-    """The key material of a new key. Seeds come from `random`, the rest from OpenSSL's generator."""
+    """The key material of a new key. Seeds come from `random`, other keys from OpenSSL's generator."""
     match kind:
         case KeyKind.RSA_2048:
             return _pkcs8(rsa.generate_private_key(65537, RSA_BITS))
-        case KeyKind.EC_P256 | KeyKind.EC_P384:
-            return _pkcs8(ec.generate_private_key(CURVES[kind]))
+        case KeyKind.EC_P256:
+            return _pkcs8(ec.generate_private_key(ec.SECP256R1()))
+        case KeyKind.EC_P384:
+            return _pkcs8(ec.generate_private_key(ec.SECP384R1()))
         case KeyKind.SM2:
-            return sm2.PrivateKey.generate().pkcs8()
+            return sm2.generate()
         case KeyKind.ML_KEM_1024:
-            return random(64)
+            return random(ML_KEM_SEED_BYTES)
         case KeyKind.ML_DSA_87:
-            return random(32)
-        case KeyKind.AES_256 | KeyKind.SM4:
+            return random(ML_DSA_SEED_BYTES)
+        case _:
             raise WrongUse
-    assert_never(kind)
 
 
-def load(kind: KeyKind, material: bytes) -> PrivateKey:
-    """The key of authenticated material: RSA numbers are not checked again, which would take 50 ms."""
-    match kind:
-        case KeyKind.RSA_2048 | KeyKind.EC_P256 | KeyKind.EC_P384:
-            key = load_der_private_key(material, None, unsafe_skip_rsa_key_validation=True)
-            if isinstance(key, rsa.RSAPrivateKey) and kind is KeyKind.RSA_2048:
-                return _Rsa(key)
-            if isinstance(key, ec.EllipticCurvePrivateKey) and key.curve.name == CURVES[kind].name:
-                return _Ec(kind, key)
-            raise Damaged
-        case KeyKind.SM2:
-            return _Sm2(sm2.PrivateKey.load(material))
-        case KeyKind.ML_KEM_1024:
-            return _MlKem(mlkem.MLKEM1024PrivateKey.from_seed_bytes(material))
-        case KeyKind.ML_DSA_87:
-            return _MlDsa(mldsa.MLDSA87PrivateKey.from_seed_bytes(material))
-        case KeyKind.AES_256 | KeyKind.SM4:
-            raise WrongUse
-    assert_never(kind)
+def hash_of(algorithm: SignatureAlgorithm, message: bytes, *, is_digest: bool) -> HashAlgorithm | Prehashed:
+    """How `cryptography` is to hash a message, or take a digest, for RSA and ECDSA; WrongUse for a bad length.
 
-
-def digest_of(algorithm: SignatureAlgorithm, message: bytes, *, is_digest: bool) -> HashAlgorithm | Prehashed:
-    """How `cryptography` hashes a message, or takes a digest, for RSA and ECDSA; WrongUse for a bad length.
-
-    ECDSA P-384 hashes with SHA-384 and takes digests of 48 bytes, and of 32 because the product's document says that
-    digests have 32 bytes.
+    ECDSA P-384 takes digests of 48 bytes (SHA-384), and of 32 because the product's document says that all digests have
+    as many.
     """
     whole: HashAlgorithm = SHA384() if algorithm is SignatureAlgorithm.ECC_P384_R1 else SHA256()
     if not is_digest:
         return whole
-    if len(message) not in (whole.digest_size, SHA256.digest_size):
+    if len(message) == whole.digest_size:
+        return Prehashed(whole)
+    if len(message) != SHA256.digest_size:
         raise WrongUse
-    return Prehashed(whole if len(message) == whole.digest_size else SHA256())
+    return Prehashed(SHA256())
 
 
-class _Base:
-    """What a kind of key cannot do."""
-
-    def sign(self, algorithm: SignatureAlgorithm, message: bytes, *, is_digest: bool) -> bytes:
-        raise WrongUse
-
-    def decrypt(self, padding: Padding, ciphertext: bytes) -> bytes:
-        raise WrongUse
-
-    def unwrap(self, padding: Padding, wrapped: bytes) -> bytes:
-        raise WrongUse
-
-    def decapsulate(self, encapsulated: bytes) -> bytes:
-        raise WrongUse
-
-
-class _Rsa(_Base):
-    def __init__(self, key: rsa.RSAPrivateKey) -> None:
-        self._key = key
-        self._rejection_key = hashlib.sha256(key.private_numbers().d.to_bytes(RSA_BYTES)).digest()
-        self._public = _spki(key.public_key())
-
-    def public_key(self) -> bytes:
-        return self._public
-
-    def sign(self, algorithm: SignatureAlgorithm, message: bytes, *, is_digest: bool) -> bytes:
-        if algorithm not in RSA_SIGNATURES:
-            raise WrongUse
-        digest = digest_of(algorithm, message, is_digest=is_digest)
-        return self._key.sign(message, RSA_SIGNATURES[algorithm], digest)
-
-    def decrypt(self, padding: Padding, ciphertext: bytes) -> bytes:
-        """With PKCS #1 v1.5, bad padding gives other bytes and no error: implicit rejection.
-
-        draft-irtf-cfrg-rsa-guidance, 7: OpenSSL answers bytes of a length and content that follow from the private key
-        and the ciphertext, so that the padding's correctness is neither told nor timed.
-        """
-        if padding not in PADDINGS:
-            raise WrongUse
-        try:
-            return self._key.decrypt(ciphertext, PADDINGS[padding])
-        except ValueError:
-            raise Damaged from None
-
-    def unwrap(self, padding: Padding, wrapped: bytes) -> bytes:
-        material = self.decrypt(padding, wrapped)
-        if padding is Padding.RSAES_PKCS1_V1_5:
-            # One in 250 rejected messages would pass as a key of the wanted length: they are made again and compared.
-            if hmac.compare_digest(material, rejection_message(self._rejection_key, wrapped)):
-                raise Damaged
-        return material
-
-
-class _Ec(_Base):
-    def __init__(self, kind: KeyKind, key: ec.EllipticCurvePrivateKey) -> None:
-        self._kind = kind
-        self._key = key
-        self._public = _spki(key.public_key())
-
-    def public_key(self) -> bytes:
-        return self._public
-
-    def sign(self, algorithm: SignatureAlgorithm, message: bytes, *, is_digest: bool) -> bytes:
-        if SIGNED_BY[algorithm] is not self._kind:
-            raise WrongUse
-        return self._key.sign(message, ec.ECDSA(digest_of(algorithm, message, is_digest=is_digest)))
-
-
-class _Sm2(_Base):
-    def __init__(self, key: sm2.PrivateKey) -> None:
-        self._key = key
-
-    def public_key(self) -> bytes:
-        return self._key.public.spki()
-
-    def sign(self, algorithm: SignatureAlgorithm, message: bytes, *, is_digest: bool) -> bytes:
-        if algorithm is not SignatureAlgorithm.SM2DSA:
-            raise WrongUse
-        return self._key.sign(message, is_digest=is_digest)
-
-    def decrypt(self, padding: Padding, ciphertext: bytes) -> bytes:
-        if OPENED_BY[padding] is not KeyKind.SM2:
-            raise WrongUse
-        return self._key.decrypt(ciphertext, is_raw=padding is Padding.SM2_RAW)
-
-
-class _MlKem(_Base):
-    def __init__(self, key: mlkem.MLKEM1024PrivateKey) -> None:
-        self._key = key
-        self._public = _spki(key.public_key())
-
-    def public_key(self) -> bytes:
-        return self._public
-
-    def decapsulate(self, encapsulated: bytes) -> bytes:
-        if len(encapsulated) != ENCAPSULATED_BYTES:
-            raise Damaged
-        return self._key.decapsulate(encapsulated)
-
-
-class _MlDsa(_Base):
-    def __init__(self, key: mldsa.MLDSA87PrivateKey) -> None:
-        self._key = key
-        self._public = _spki(key.public_key())
-
-    def public_key(self) -> bytes:
-        return self._public
-
-    def sign(self, algorithm: SignatureAlgorithm, message: bytes, *, is_digest: bool) -> bytes:
-        if algorithm is not SignatureAlgorithm.ML_DSA_87 or is_digest:
-            raise WrongUse
-        return self._key.sign(message)
-
-
-def rejection_message(rejection_key: bytes, ciphertext: bytes) -> bytes:
-    """What implicit rejection answers for a ciphertext of 256 bytes (draft-irtf-cfrg-rsa-guidance, 7.2).
-
-    `rejection_key` is SHA-256 of the private exponent as 256 bytes.
-    """
-    message_key = hmac.digest(rejection_key, ciphertext, "sha256")
-    message = _prf(message_key, b"message", RSA_BYTES)
-    lengths = _prf(message_key, b"length", 256)
-    most = RSA_BYTES - 11
-    mask = (1 << most.bit_length()) - 1
+def rejection_message(private_exponent: int, ciphertext: bytes) -> bytes:
+    """What implicit rejection answers for a ciphertext of 256 bytes (draft-irtf-cfrg-rsa-guidance, 7.2 and 7.3)."""
+    secret = hashlib.sha256(private_exponent.to_bytes(_RSA_BYTES)).digest()
+    key = hmac.digest(secret, ciphertext, "sha256")
+    lengths = _expand(key, b"length", 256)
+    longest = _RSA_BYTES - 11
     length = 0
     for at in range(0, len(lengths), 2):
-        candidate = int.from_bytes(lengths[at : at + 2]) & mask
-        length = candidate if candidate < most else length
-    return message[RSA_BYTES - length :]
+        candidate = int.from_bytes(lengths[at : at + 2]) % 2 ** longest.bit_length()
+        length = candidate if candidate < longest else length
+    return _expand(key, b"message", _RSA_BYTES)[_RSA_BYTES - length :]
 
 
-def _prf(key: bytes, label: bytes, count: int) -> bytes:
-    blocks = [
-        hmac.digest(key, number.to_bytes(2) + label + (count * 8).to_bytes(2), "sha256")
-        for number in range((count + 31) // 32)
-    ]
-    return b"".join(blocks)[:count]
+def _expand(key: bytes, label: bytes, count: int) -> bytes:
+    suffix = label + (count * 8).to_bytes(2)
+    return b"".join([hmac.digest(key, block.to_bytes(2) + suffix, "sha256") for block in range(count // 32)])
+
+
+def _load(kind: KeyKind, material: bytes) -> _Key:
+    match kind:
+        case KeyKind.SM2:
+            return sm2.PrivateKey(material)
+        case KeyKind.ML_KEM_1024:
+            return mlkem.MLKEM1024PrivateKey.from_seed_bytes(material)
+        case KeyKind.ML_DSA_87:
+            return mldsa.MLDSA87PrivateKey.from_seed_bytes(material)
+        case KeyKind.RSA_2048 | KeyKind.EC_P256 | KeyKind.EC_P384:
+            # The token authenticates the numbers; to validate those of an RSA key again takes 50 ms.
+            key = load_der_private_key(material, None, unsafe_skip_rsa_key_validation=True)
+            if isinstance(key, rsa.RSAPrivateKey | ec.EllipticCurvePrivateKey):
+                return key
+    raise WrongUse
 
 
 def _pkcs8(key: rsa.RSAPrivateKey | ec.EllipticCurvePrivateKey) -> bytes:

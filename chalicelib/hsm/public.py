@@ -1,25 +1,36 @@
 """What needs only the public half of a key: checking signatures, encrypting to a key, PEM."""
 
 import binascii
+import functools
 import re
 import textwrap
 from typing import Final
 
-from cryptography.exceptions import InvalidSignature
+from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric import ec, mldsa, mlkem, rsa
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat, load_der_public_key
 
-from chalicelib.hsm import asymmetric, sm2
+from chalicelib.hsm import asymmetric, sm2, sm2_encoding
 from chalicelib.hsm.port import KeyKind, Padding, SignatureAlgorithm
-from chalicelib.hsm.sm2_encoding import Malformed
 
 MAX_PEM_CHARACTERS: Final = 1024
 """RSA-2048 takes 451, SM2 178."""
 
 _PEM: Final = re.compile(
-    r"\s*-----BEGIN PUBLIC KEY-----[ \t]*\r?\n((?:[A-Za-z0-9+/=]{1,76}[ \t]*\r?\n)+)-----END PUBLIC KEY-----\s*"
+    r"[ \t\r\n]*-----BEGIN PUBLIC KEY-----[ \t]*\r?\n"
+    r"((?:[A-Za-z0-9+/=]+[ \t]*\r?\n)+)"
+    r"-----END PUBLIC KEY-----[ \t\r\n]*"
 )
 _MAX_EXPONENT: Final = 2**32
+_CACHED_KEYS: Final = 256
+
+_Key = (
+    rsa.RSAPublicKey
+    | ec.EllipticCurvePublicKey
+    | mlkem.MLKEM1024PublicKey
+    | mldsa.MLDSA87PublicKey
+    | sm2.PublicKey
+)
 
 
 class BadSignature(Exception):
@@ -44,28 +55,24 @@ def verify(
     `public_key` is what `Hsm.public_key` gave. Raises BadSignature, and ValueError for a digest of the wrong length or a
     key of another kind than the algorithm's.
     """
-    if algorithm is SignatureAlgorithm.SM2DSA:
-        sm2_key = sm2.PublicKey.from_spki(public_key)
-        if not sm2_key.verify(message if is_digest else sm2_key.digest(message), signature):
-            raise BadSignature
-        return
-    key = load_der_public_key(public_key)
-    kind = asymmetric.SIGNED_BY[algorithm]
+    kind, key = _load(public_key)
+    if asymmetric.SIGNED_BY[algorithm] is not kind:
+        raise asymmetric.WrongUse
     try:
-        if isinstance(key, mldsa.MLDSA87PublicKey) and kind is KeyKind.ML_DSA_87 and not is_digest:
-            key.verify(signature, message)
-            return
-        digest = asymmetric.digest_of(algorithm, message, is_digest=is_digest)
-        if isinstance(key, rsa.RSAPublicKey) and kind is KeyKind.RSA_2048:
-            key.verify(signature, message, asymmetric.RSA_SIGNATURES[algorithm], digest)
-        elif (
-            isinstance(key, ec.EllipticCurvePublicKey)
-            and kind in asymmetric.CURVES
-            and key.curve.name == asymmetric.CURVES[kind].name
-        ):
-            key.verify(signature, message, ec.ECDSA(digest))
-        else:
-            raise asymmetric.WrongUse
+        match key:
+            case rsa.RSAPublicKey():
+                digest = asymmetric.hash_of(algorithm, message, is_digest=is_digest)
+                key.verify(signature, message, asymmetric.RSA_SIGNATURES[algorithm], digest)
+            case ec.EllipticCurvePublicKey():
+                digest = asymmetric.hash_of(algorithm, message, is_digest=is_digest)
+                key.verify(signature, message, ec.ECDSA(digest))
+            case sm2.PublicKey():
+                if not key.verify(message if is_digest else key.digest(message), signature):
+                    raise BadSignature
+            case mldsa.MLDSA87PublicKey() if not is_digest:
+                key.verify(signature, message)
+            case _:
+                raise asymmetric.WrongUse
     except InvalidSignature:
         raise BadSignature from None
 
@@ -76,25 +83,16 @@ def encrypt_to(public_key_pem: str, padding: Padding, plaintext: bytes) -> bytes
     Raises BadPublicKey for anything else in place of the key, and ValueError for a plaintext that does not fit: RSA takes
     245 (PKCS #1 v1.5), 214 (OAEP, SHA-1) or 190 bytes (OAEP, SHA-256), SM2 at least 1.
     """
-    der = _from_pem(public_key_pem)
-    if asymmetric.OPENED_BY[padding] is KeyKind.SM2:
-        try:
-            sm2_key = sm2.PublicKey.from_spki(der)
-        except Malformed:
-            raise BadPublicKey from None
-        return sm2_key.encrypt(plaintext, is_raw=padding is Padding.SM2_RAW)
-    try:
-        key = load_der_public_key(der)
-    except Exception:  # noqa: BLE001 - whatever the parser makes of a user's bytes
-        raise BadPublicKey from None
-    if (
-        not isinstance(key, rsa.RSAPublicKey)
-        or key.key_size != asymmetric.RSA_BITS
-        or key.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo) != der
-        or not _are_usable(key.public_numbers())
-    ):
+    kind, key = _load(_from_pem(public_key_pem))
+    if asymmetric.OPENED_BY[padding] is not kind:
         raise BadPublicKey
-    return key.encrypt(plaintext, asymmetric.PADDINGS[padding])
+    match key:
+        case rsa.RSAPublicKey():
+            return key.encrypt(plaintext, asymmetric.PADDINGS[padding])
+        case sm2.PublicKey():
+            return key.encrypt(plaintext, is_raw=padding is Padding.SM2_RAW)
+        case _:
+            raise BadPublicKey
 
 
 def encapsulate(public_key: bytes) -> tuple[bytes, bytes]:
@@ -102,10 +100,39 @@ def encapsulate(public_key: bytes) -> tuple[bytes, bytes]:
 
     `public_key` is what `Hsm.public_key` gave; ValueError for a key of another kind.
     """
-    key = load_der_public_key(public_key)
+    _, key = _load(public_key)
     if not isinstance(key, mlkem.MLKEM1024PublicKey):
         raise asymmetric.WrongUse
     return key.encapsulate()
+
+
+@functools.lru_cache(_CACHED_KEYS)
+def _load(der: bytes) -> tuple[KeyKind, _Key]:
+    """The key of a SubjectPublicKeyInfo in its one spelling, of a kind that has a name here; or BadPublicKey."""
+    if der.startswith(sm2_encoding.SPKI):
+        try:
+            return KeyKind.SM2, sm2.PublicKey.from_spki(der)
+        except sm2_encoding.Malformed:
+            raise BadPublicKey from None
+    try:
+        key = load_der_public_key(der)
+    except (ValueError, UnsupportedAlgorithm):
+        raise BadPublicKey from None
+    if key.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo) != der:
+        raise BadPublicKey
+    match key:
+        case rsa.RSAPublicKey() if key.key_size == asymmetric.RSA_BITS and _are_usable(key.public_numbers()):
+            return KeyKind.RSA_2048, key
+        case ec.EllipticCurvePublicKey() if key.curve.name == ec.SECP256R1.name:
+            return KeyKind.EC_P256, key
+        case ec.EllipticCurvePublicKey() if key.curve.name == ec.SECP384R1.name:
+            return KeyKind.EC_P384, key
+        case mlkem.MLKEM1024PublicKey():
+            return KeyKind.ML_KEM_1024, key
+        case mldsa.MLDSA87PublicKey():
+            return KeyKind.ML_DSA_87, key
+        case _:
+            raise BadPublicKey
 
 
 def _are_usable(numbers: rsa.RSAPublicNumbers) -> bool:

@@ -12,7 +12,7 @@ from typing import Final, Protocol, Self
 from cryptography.hazmat.primitives.hashes import SM3, Hash
 
 from chalicelib.hsm import sm2_encoding as encoding
-from chalicelib.hsm.port import Damaged, HsmMisconfigured
+from chalicelib.hsm.port import Damaged, HsmMisconfigured, HsmUnavailable
 
 USER_ID: Final = b"1234567812345678"
 """GB/T 35276, 10: the default identity of a signer."""
@@ -118,59 +118,41 @@ class PublicKey:
         while True:
             ciphertext = self._key.encrypt(plaintext)
             parts = encoding.decode_ciphertext(ciphertext)
-            # A.5 of GB/T 32918.4, 6.1: the key stream is not all zeros. OpenSSL checks that only since 3.2, and one
-            # byte in 256 would go out as it is.
+            # GB/T 32918.4, 6.1, A5: the key stream is not all zeros. Before 3.2 OpenSSL does not look, and one byte in
+            # 256 would go out as it is.
             if parts.c2 != plaintext:
                 return encoding.encode_raw_ciphertext(parts) if is_raw else ciphertext
 
 
 class PrivateKey:
-    """A scalar and its point."""
+    """A scalar, which is in the engine, and its point."""
 
-    def __init__(self, scalar: bytes, point: bytes) -> None:
-        """Raises Malformed if either is out of range; that they belong together is the caller's to know."""
-        encoding.check_scalar(scalar)
+    def __init__(self, pkcs8: bytes) -> None:
+        """The key of bytes that `generate` made; Malformed for others."""
+        scalar, point = encoding.decode_pkcs8(pkcs8)
         self.public = PublicKey(point)
-        self._pkcs8 = encoding.encode_pkcs8(scalar, point)
         self._key = engine().private_key(scalar, point)
 
-    def __repr__(self) -> str:
-        return f"{type(self).__name__}()"
-
-    @classmethod
-    def generate(cls) -> Self:
-        """A new key."""
-        return cls(*engine().generate())
-
-    @classmethod
-    def load(cls, pkcs8: bytes) -> Self:
-        """The key of bytes that `pkcs8` gave; Malformed for others."""
-        return cls(*encoding.decode_pkcs8(pkcs8))
-
-    def pkcs8(self) -> bytes:
-        """PrivateKeyInfo in DER with the public key, 138 bytes."""
-        return self._pkcs8
-
-    def sign(self, message: bytes, *, is_digest: bool) -> bytes:
-        """A signature in DER over the message, or over the 32 bytes SM3(Z_A || M); ValueError for other lengths."""
-        digest = message if is_digest else self.public.digest(message)
+    def sign(self, digest: bytes) -> bytes:
+        """A signature in DER over what `PublicKey.digest` gave; ValueError for other than 32 bytes."""
         _check_digest(digest)
         return self._key.sign(digest)
 
     def decrypt(self, ciphertext: bytes, *, is_raw: bool) -> bytes:
         """The plaintext of C1 || C3 || C2, or of its DER; Damaged for every other ciphertext."""
         try:
-            if is_raw:
-                parts = encoding.decode_raw_ciphertext(ciphertext)
-                ciphertext = encoding.encode_ciphertext(parts)
-            else:
-                parts = encoding.decode_ciphertext(ciphertext)
+            parts = (encoding.decode_raw_ciphertext if is_raw else encoding.decode_ciphertext)(ciphertext)
         except encoding.Malformed:
             raise Damaged from None
-        plaintext = self._key.decrypt(ciphertext)
-        if plaintext is None or plaintext == parts.c2:  # the key stream is all zeros: GB/T 32918.4, 7.1, B.4
+        plaintext = self._key.decrypt(encoding.encode_ciphertext(parts))
+        if plaintext is None or plaintext == parts.c2:  # the key stream is all zeros: GB/T 32918.4, 7.1, B4
             raise Damaged
         return plaintext
+
+
+def generate() -> bytes:
+    """A new key: PrivateKeyInfo in DER with the public key, 138 bytes."""
+    return encoding.encode_pkcs8(*engine().generate())
 
 
 def use(libcrypto: str = "") -> Engine:
@@ -181,18 +163,27 @@ def use(libcrypto: str = "") -> Engine:
     """
     with _lock:
         _chosen[:] = [_find(libcrypto)]
-        return _chosen[0]
+    return engine()
 
 
 def engine() -> Engine:
-    """This process's engine: the one that `use` chose, or at first use as `use()` chooses."""
-    chosen = _chosen[:]
-    if chosen:
-        return chosen[0]
+    """The process's engine: the one that `use` chose, or as `use()` would choose it. Raises HsmMisconfigured."""
     with _lock:
         if not _chosen:
             _chosen.append(_find(""))
-        return _chosen[0]
+        found = _chosen[0]
+    if isinstance(found, str):
+        raise HsmMisconfigured(found)
+    return found
+
+
+def is_usable() -> bool:
+    """Whether there is an engine."""
+    try:
+        engine()
+    except HsmMisconfigured:
+        return False
+    return True
 
 
 def describe() -> str:
@@ -204,42 +195,44 @@ def describe() -> str:
 
 
 _lock: Final = threading.Lock()
-_chosen: Final[list[Engine]] = []
+_chosen: Final[list[Engine | str]] = []
+"""The engine, or why there is none; nothing before the first use."""
 
 
-def _find(libcrypto: str) -> Engine:
+def _find(libcrypto: str) -> Engine | str:
     failures = []
     for name, load in _candidates(libcrypto):
         try:
-            found = load()
+            found = load(name)
             _check_engine(found)
         except EngineError as error:
-            failures.append(f"{name}: {error}")
+            failures.append(f"{name} {error}")
+        except (HsmUnavailable, ValueError):
+            failures.append(f"{name} fails")
         else:
             return found
-    raise HsmMisconfigured(
-        "SM2 needs OpenSSL 3's libcrypto with SM2, or gmssl: set KEYSTEAD_LIBCRYPTO to the library's path. Tried "
+    return (
+        "SM2 needs OpenSSL 3's libcrypto with SM2, or gmssl: set KEYSTEAD_LIBCRYPTO to the library's path. Tried: "
         + "; ".join(failures)
     )
 
 
-def _candidates(libcrypto: str) -> Iterator[tuple[str, Callable[[], Engine]]]:
-    from chalicelib.hsm import sm2_libcrypto  # noqa: PLC0415 - ctypes is loaded for SM2 only
+def _candidates(libcrypto: str) -> Iterator[tuple[str, Callable[[str], Engine]]]:
+    from chalicelib.hsm import sm2_libcrypto  # noqa: PLC0415 - who uses no SM2 does not wait for ctypes
 
     if libcrypto and libcrypto != GMSSL:
-        yield libcrypto, lambda: sm2_libcrypto.LibcryptoEngine(libcrypto)
+        yield libcrypto, sm2_libcrypto.LibcryptoEngine
         return
     if not libcrypto:
-        for path in sm2_libcrypto.paths(sys.platform):
-            yield path, lambda path=path: sm2_libcrypto.LibcryptoEngine(path)
+        yield from ((path, sm2_libcrypto.LibcryptoEngine) for path in sm2_libcrypto.paths(sys.platform))
     yield GMSSL, _gmssl
 
 
-def _gmssl() -> Engine:
+def _gmssl(_name: str) -> Engine:
     try:
-        from chalicelib.hsm import sm2_gmssl  # noqa: PLC0415 - gmssl need not be there
+        from chalicelib.hsm import sm2_gmssl  # noqa: PLC0415 - it need not be installed, nor loaded
     except ImportError:
-        raise EngineError("not installed") from None
+        raise EngineError("is not installed") from None
     return sm2_gmssl.GmsslEngine()
 
 
@@ -262,7 +255,7 @@ def _check_engine(found: Engine) -> None:
         and private.decrypt(public.encrypt(_ENCRYPTED)) == _ENCRYPTED
         and found.public_key(new_point).verify(digest, new.sign(digest))
     ):
-        raise EngineError("its SM2 does not give the standard's examples")
+        raise EngineError("does not give the standard's examples")
 
 
 def _z(point: bytes) -> bytes:

@@ -28,7 +28,8 @@ _LONGEST: Final = 3
 """Octets of a length: 16 MiB."""
 _ALGORITHM: Final = bytes.fromhex("301306072a8648ce3d020106082a811ccf5501822d")
 """id-ecPublicKey and the curve 1.2.156.10197.1.301."""
-_SPKI: Final = bytes.fromhex("3059") + _ALGORITHM + bytes.fromhex("03420004")
+SPKI: Final = bytes.fromhex("3059") + _ALGORITHM + bytes.fromhex("03420004")
+"""What stands before the point in a SubjectPublicKeyInfo."""
 _PKCS8: Final = bytes.fromhex("308187020100") + _ALGORITHM + bytes.fromhex("046d306b0201010420")
 _PKCS8_PUBLIC: Final = bytes.fromhex("a14403420004")
 
@@ -63,14 +64,14 @@ def check_scalar(scalar: bytes) -> None:
 
 def encode_spki(point: bytes) -> bytes:
     """SubjectPublicKeyInfo, 91 bytes."""
-    return _SPKI + point
+    return SPKI + point
 
 
 def decode_spki(der: bytes) -> bytes:
     """The point; compressed points and other parameters than the named curve are Malformed."""
-    if not der.startswith(_SPKI):
+    if not der.startswith(SPKI):
         raise Malformed
-    point = der[len(_SPKI) :]
+    point = der[len(SPKI) :]
     check_point(point)
     return point
 
@@ -98,7 +99,7 @@ def encode_signature(r: int, s: int) -> bytes:
 
 
 def decode_signature(der: bytes) -> tuple[int, int]:
-    """r and s, both 1 to n - 1."""
+    """The numbers r and s, both 1 to n - 1."""
     body = _whole(_SEQUENCE, der)
     r, at = _integer(body, 0)
     s, at = _integer(body, at)

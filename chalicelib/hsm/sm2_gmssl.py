@@ -20,7 +20,7 @@ class GmsslEngine:
     """See `sm2.Engine`."""
 
     def __init__(self) -> None:
-        self.name = f"gmssl {version('gmssl')} (not constant time)"
+        self.name = f"gmssl {version('gmssl')} (slow, not constant time)"
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}()"
@@ -30,7 +30,7 @@ class GmsslEngine:
         scalar = 1 + secrets.randbelow(encoding.N - 2)
         return scalar.to_bytes(encoding.SCALAR_BYTES), _multiply(scalar, encoding.G)
 
-    def private_key(self, scalar: bytes, point: bytes) -> "_PrivateKey":
+    def private_key(self, scalar: bytes, point: bytes) -> "_PrivateKey":  # noqa: ARG002 - the port's
         """See `sm2.Engine`."""
         return _PrivateKey(scalar)
 

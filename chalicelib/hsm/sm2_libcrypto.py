@@ -1,7 +1,7 @@
 """SM2 by OpenSSL 3's libcrypto through ctypes: EVP only, in a library context of its own.
 
-The own context (OSSL_LIB_CTX) keeps openssl.cnf, and whoever else uses the library in this process, out of it. Calls are
-made without the GIL. A key is an EVP_PKEY that is only read once it is made, and each operation has its own EVP_PKEY_CTX:
+The own context (OSSL_LIB_CTX) keeps openssl.cnf, and whoever else uses the library in this process, out of it; it lives as
+long as the process, since threads may still be in a call when Python ends. Calls are made without the GIL. A key is an EVP_PKEY that is only read once it is made, and each operation has its own EVP_PKEY_CTX:
 any number of threads may use one key.
 """
 
@@ -105,12 +105,14 @@ class LibcryptoEngine:
         version: bytes = self.lib.OpenSSL_version(0)
         self.name = version.decode("ascii", "replace")
         self._context: int | None = self.lib.OSSL_LIB_CTX_new()
+        if not self._context:
+            raise EngineError("has no memory")
         try:
             with self.operation("keygen"):
                 pass
         except HsmUnavailable:
             self.lib.OSSL_LIB_CTX_free(self._context)
-            raise EngineError(f"{self.name} has no SM2") from None
+            raise EngineError(f"({self.name}) has no SM2") from None
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self.name!r})"
@@ -126,9 +128,7 @@ class LibcryptoEngine:
                 self.check(self.lib.BN_bn2binpad(number, out, len(out)))
                 scalar = out.raw
             with self.buffer(1 + encoding.POINT_BYTES) as out:
-                self.check(
-                    self.lib.EVP_PKEY_get_octet_string_param(made, b"pub", out, len(out), byref(size))
-                )
+                self.check(self.lib.EVP_PKEY_get_octet_string_param(made, b"pub", out, len(out), byref(size)))
                 return scalar, out.raw[1:]
         finally:
             self.lib.BN_clear_free(number)
@@ -220,7 +220,8 @@ class _Key:
         size = c_size_t(most)
         with self._engine.operation(name, self._pointer) as context, self._engine.buffer(most) as out:
             outcome: int = getattr(self._lib, f"EVP_PKEY_{name}")(
-                context, out, byref(size), given, len(given))
+                context, out, byref(size), given, len(given)
+            )
             return ctypes.string_at(out, size.value) if outcome > 0 else None
 
     def _checked(self, made: bytes | None) -> bytes:

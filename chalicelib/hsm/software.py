@@ -101,7 +101,7 @@ class SoftwareHsm:
 
     def public_key(self, key: HsmKey) -> bytes:
         """See `Hsm.public_key`."""
-        return self._find_private(key).public_key()
+        return self._find_private(key).public_key
 
     def sign(self, key: HsmKey, algorithm: SignatureAlgorithm, message: bytes, *, is_digest: bool) -> bytes:
         """See `Hsm.sign`."""
@@ -140,7 +140,8 @@ class SoftwareHsm:
             "technology": "software",
             "domain": self._domain,
             "generation": str(max(self._keys())),
-            "kinds": ",".join(kind.name for kind in aead.KEY_BYTES),
+            "kinds": ",".join(kind.name for kind in KeyKind if kind is not KeyKind.SM2 or sm2.is_usable()),
+            "sm2": sm2.describe(),
             "sealed_by": self._key_file.sealed_by.name.lower() if self._key_file else "not stored",
         }
 
@@ -175,14 +176,18 @@ class SoftwareHsm:
 
     def _find(self, key: HsmKey) -> MessageKey:
         self._keys()
+        if asymmetric.is_asymmetric(key.kind):
+            raise asymmetric.WrongUse
         return self._message_key(key.kind, key.token, key.binding)
 
     def _find_private(self, key: HsmKey) -> asymmetric.PrivateKey:
         self._keys()
+        if not asymmetric.is_asymmetric(key.kind):
+            raise asymmetric.WrongUse
         return self._private_key(key.kind, key.token, key.binding)
 
     def _open_private_token(self, kind: KeyKind, token: bytes, binding: bytes) -> asymmetric.PrivateKey:
-        return asymmetric.load(kind, self._unwrap(kind, token, binding))
+        return asymmetric.PrivateKey(kind, self._unwrap(kind, token, binding))
 
     def _open_token(self, kind: KeyKind, token: bytes, binding: bytes) -> MessageKey:
         return MessageKey(kind, self._unwrap(kind, token, binding))

@@ -291,6 +291,8 @@ class Key:
         return replace(self, state=state, deletion_at=0)
 
     def rename(self, alias: str) -> Self:
+        """Under another alias; a product finds its own key by the alias."""
+        self._check_user_created()
         self._check_not_pending_delete()
         return replace(self, alias=alias)
 

@@ -15,7 +15,7 @@ from typing import Any, Final
 from chalicelib.formats import record
 from chalicelib.model.data_key import MAX_DATA_KEYS, DataKey, DataKeyState
 from chalicelib.model.key import Origin
-from chalicelib.table.port import MAX_OPS, Add, Delete, Due, Expect, Op, Put, Row, Table
+from chalicelib.table.port import MAX_OPS, Add, Delete, Due, Expect, Op, Put, Row, Table, due_kind
 
 DELETE_EXPIRED: Final = "delete_expired_data_keys"
 """The job that a data key pending deletion is due for."""
@@ -122,7 +122,7 @@ def _row(data_key: DataKey) -> Row:
         pk=pk,
         sk=sk,
         body=record.encode(_members(data_key)),
-        due=Due(DELETE_EXPIRED, data_key.deletion_at) if is_pending else None,
+        due=Due(due_kind(DELETE_EXPIRED, data_key.region), data_key.deletion_at) if is_pending else None,
     )
 
 

@@ -208,7 +208,9 @@ class DynamoTable:
         places = [
             place for place, op in enumerate(ops) if not (isinstance(op, Check) and op.expect is Expect.ANY)
         ]
-        over_dead: set[int] = set()
+        over_dead: set[int] = (
+            set()
+        )  # the places of ops whose rows have expired, but are still in DynamoDB's way
         crowd: Busy | None = None
         for attempt in range(_TRIES):
             _pause(attempt)
@@ -227,7 +229,7 @@ class DynamoTable:
 
     def create_tables(self) -> None:
         """Create both tables, if they are not there, and wait for them; for tests and emulators."""
-        for name in dict.fromkeys((self._main, self._audit)):
+        for name in (self._main, self._audit):
             schema = _schema(name)
             try:
                 self._connection.create_table(
@@ -352,7 +354,6 @@ class DynamoTable:
                 return "Delete", ask(condition=_expected(expect, now))
             case Check(expect=expect):
                 return "ConditionCheck", ask(condition=_expected(expect, now))
-        raise AssertionError
 
     def _over_dead(self, ops: Sequence[Op], failed: Sequence[int], over_dead: set[int]) -> set[int]:
         """Look at the rows of the ops that failed: which ones have to begin afresh at the next try.

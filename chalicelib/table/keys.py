@@ -15,6 +15,7 @@
 import base64
 from collections.abc import Iterable
 from typing import Any, Final
+from urllib.parse import quote
 
 from chalicelib.formats import record
 from chalicelib.model.key import MAX_KEYS, USER, BackingKey, Key, KeyState, Origin
@@ -98,8 +99,14 @@ def unbind(key: Key, product: str, resource: str) -> Op:
 
 
 def binding_row_key(key: Key, product: str, resource: str) -> tuple[str, str]:
-    """Where a bound resource is; products have no `#` in their names."""
-    return key_row_key(key.account, key.region, key.id)[0], f"B#{product}#{resource}"
+    """Where a bound resource is; a `#` in the product's name is escaped."""
+    return key_row_key(key.account, key.region, key.id)[0], f"B#{quote(product, safe='')}#{resource}"
+
+
+def bound_resources(table: Table, key: Key, limit: int) -> list[str]:
+    """Resources that are bound to a key, as `product/resource`."""
+    found = table.query(key_row_key(key.account, key.region, key.id)[0], prefix="B#", limit=limit)
+    return ["{product}/{resource}".format(**record.decode(row.body)) for row in found]
 
 
 def use_row_key(account: str, region: str, key_id: str) -> tuple[str, str]:

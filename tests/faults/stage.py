@@ -12,6 +12,7 @@ from chalicelib.table.port import Row
 from tests import scenarios
 from tests.calls import ask
 from tests.faults.broken import Broken
+from tests.inspected import NOW
 from tests.installation import SM
 from tests.scenarios import Scenario
 
@@ -39,6 +40,7 @@ class Stage:
         self.installation.saboteur.rest()
 
     def reset(self) -> None:
+        self.installation.clock._ms = NOW * 1000
         for name, table in self.installation.tables.items():
             table.restore(self.images[name])
         self.restart()

@@ -15,13 +15,15 @@ from chalicelib.model.secret import Secret, SecretState, SecretVersion
 from chalicelib.secret_store import purge
 from chalicelib.settings import Settings
 from chalicelib.table import secrets as rows
-from chalicelib.table.port import Add, Due, Expect, Op, Put, Row, Table
+from chalicelib.table.port import Add, Due, Expect, Op, Put, Row, Table, due_kind
 from tests.installation import SM
 
 ACCOUNT = "100000000001"
 DAY = 86400
 NOON = 1_790_596_800
 """Midday of some day in UTC: no test comes near a change of the audit partition's day."""
+
+KIND = due_kind(rows.DELETE_EXPIRED, SM)
 
 
 class Killed(BaseException):
@@ -90,12 +92,14 @@ def service_on(table: Table, clock: ManualClock) -> Service:
     return Service(Settings(), clock, lambda _domain: table, SoftwareHsm.ephemeral)
 
 
-def secret(number: int, delete_at: int, *, state: SecretState = SecretState.PENDING_DELETE) -> Secret:
+def secret(
+    number: int, delete_at: int, *, state: SecretState = SecretState.PENDING_DELETE, region: str = SM
+) -> Secret:
     """A secret with two versions."""
     return Secret(
         uid=f"uid-{number}",
         account=ACCOUNT,
-        region=SM,
+        region=region,
         name=f"s{number:05d}",
         creator_uin=ACCOUNT,
         key_id="key",
@@ -111,7 +115,7 @@ def secret(number: int, delete_at: int, *, state: SecretState = SecretState.PEND
 
 
 def seed(table: Table, secrets: Sequence[Secret]) -> None:
-    """Write the rows that the service would have written."""
+    """Write the rows that the service would have written for secrets of one region."""
     step = 20
     for start in range(0, len(secrets), step):
         ops: list[Op] = []
@@ -119,13 +123,13 @@ def seed(table: Table, secrets: Sequence[Secret]) -> None:
             ops += [op for op in rows.create(each) if not isinstance(op, Add)]
             ops += [rows.put_value(each, version.id, b"sealed") for version in each.versions]
         table.write(ops)
-    table.write([Add(f"CT#{ACCOUNT}#{SM}", "secrets", len(secrets))])
+    table.write([Add(f"CT#{ACCOUNT}#{secrets[0].region}", "secrets", len(secrets))])
 
 
 def poison(name: str, body: bytes, due_at: int) -> Op:
     """The op that writes a due row which nobody can read."""
     return Put(
-        Row(pk=f"S#{ACCOUNT}#{SM}#{name}", sk="M", body=body, due=Due(rows.DELETE_EXPIRED, due_at)),
+        Row(pk=f"S#{ACCOUNT}#{SM}#{name}", sk="M", body=body, due=Due(KIND, due_at)),
         Expect.ANY,
     )
 
@@ -148,7 +152,7 @@ def left(table: Table, secrets: Sequence[Secret]) -> dict[str, Any]:
             if table.query(f"S#{ACCOUNT}#{SM}#{s.name}")
         },
         "quota": counter.number if counter else None,
-        "due": [row.pk.rpartition("#")[2] for row in table.due(rows.DELETE_EXPIRED, NOON + 1000 * DAY)],
+        "due": [row.pk.rpartition("#")[2] for row in table.due(KIND, NOON + 1000 * DAY)],
         "events": Counter(name for event in events(table) for name in event["resources"]),
     }
 

@@ -27,6 +27,7 @@ from tests.installation import FIPS, SM, Client, Installation
 from tests.jobs.rig import (
     ACCOUNT,
     DAY,
+    KIND,
     NOON,
     FaultyTable,
     Killed,
@@ -221,7 +222,7 @@ def test_a_secret_saved_after_it_was_found_due_is_kept(
 ) -> None:
     table = fresh_table(clock)
     stale = StaleTable(table)
-    assert len(stale.due(rows.DELETE_EXPIRED, NOON)) == len(DUE)
+    assert len(stale.due(KIND, NOON)) == len(DUE)
     change(table, DUE[3].name, to)
     outcome = delete_expired_secrets(service_on(stale, clock), SM)
     assert (outcome.done, outcome.failed) == (4, 0)
@@ -312,6 +313,14 @@ class TestThroughTheApi:
             counter = installation.service.table(region).get(f"CT#{account}#{region}", "secrets")
             assert counter is not None
             assert counter.number == client.ListSecrets().TotalCount == 1
+
+
+def test_regions_that_share_a_table_are_swept_apart(clock: ManualClock) -> None:
+    table = fresh_table(clock)
+    service = service_on(table, clock)
+    assert delete_expired_secrets(service, FIPS).done == 0
+    assert delete_expired_secrets(service, SM).done == 5
+    assert left(table, [*DUE, *KEPT]) == END
 
 
 def test_a_secret_without_versions_is_swept(clock: ManualClock) -> None:

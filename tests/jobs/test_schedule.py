@@ -18,7 +18,7 @@ from chalicelib.jobs import schedule
 from chalicelib.jobs.lease import Lease
 from chalicelib.settings import Settings
 from chalicelib.table import secrets as rows
-from chalicelib.table.port import Busy, Delete, Expect, Row, Table
+from chalicelib.table.port import Busy, Delete, Expect, Row, Table, due_kind
 from chalicelib.table.sqlite import SqliteTable
 from tests.installation import FIPS, SM
 from tests.jobs.rig import ACCOUNT, DAY, NOON, poison, secret, seed, service_on
@@ -62,7 +62,7 @@ def test_the_command_runs_a_job_in_every_region_of_the_home(tmp_path: Path) -> N
     found = command(home, JOB)
     assert (found.stdout, found.stderr, found.returncode) == (lines(SM, "0 done, 0 failed, finished"), "", 0)
 
-    assert Lease(service.table(FIPS), JOB).acquire(now)
+    assert Lease(service.table(FIPS), due_kind(JOB, FIPS)).acquire(now)
     found = command(home, JOB)
     assert (found.stdout, found.returncode) == (
         lines(FIPS, "0 done, 0 failed, another runner holds the lease"),
@@ -94,7 +94,7 @@ def test_a_region_out_of_reach_does_not_keep_the_others_from_their_turn(
         for region in Settings().regions
     }
     service = Service(Settings(), clock, tables.__getitem__, SoftwareHsm.ephemeral)
-    seed(tables[FIPS], [secret(1, NOON)])
+    seed(tables[FIPS], [secret(1, NOON, region=FIPS)])
     with caplog.at_level(logging.ERROR, "keystead"):
         outcomes = schedule.run(service, JOB)
     assert {region: (o.ran, o.done, o.finished) for region, o in outcomes.items()} == {

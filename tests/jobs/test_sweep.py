@@ -12,7 +12,7 @@ from chalicelib.table import secrets as rows
 from chalicelib.table.port import Row, due_position
 from chalicelib.table.sqlite import SqliteTable
 from tests.installation import SM
-from tests.jobs.rig import NOON, Killed, left, run, secret, seed, service_on
+from tests.jobs.rig import KIND, NOON, Killed, left, run, secret, seed, service_on
 
 DUE = [secret(i, NOON - i // 3) for i in range(50)]
 
@@ -48,7 +48,7 @@ class Looker:
 
 
 def everything(table: SqliteTable) -> list[str]:
-    return [due_position(row) for row in table.due(rows.DELETE_EXPIRED, NOON, limit=1000)]
+    return [due_position(row) for row in table.due(KIND, NOON, limit=1000)]
 
 
 @pytest.mark.parametrize("page", [1, 7, 49, 50, 51])

@@ -142,8 +142,7 @@ table.close()
 """
 
 
-def test_processes_share_a_file(tmp_path: Path, clock: ManualClock) -> None:
-    path = tmp_path / "table.sqlite"
+def test_processes_share_a_file(path: Path, clock: ManualClock) -> None:
     processes = [
         subprocess.Popen([sys.executable, "-c", WORKER, path], cwd=ROOT, stdout=subprocess.PIPE)
         for _ in range(4)

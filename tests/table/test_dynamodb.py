@@ -113,7 +113,7 @@ def scene() -> Iterator[tuple[Endpoint, DynamoTable]]:
             patch.setenv(name, "sample")
         threading.Thread(target=endpoint.serve_forever, args=(0.01,), daemon=True).start()
         url = f"http://127.0.0.1:{endpoint.server_port}"
-        table = DynamoTable("main", "audit", "us-east-1", ManualClock(0), url, timeout=0.2)
+        table = DynamoTable("main", "audit", "us-east-1", ManualClock(0), url, timeout=0.3)
         yield endpoint, table
         table.close()
         endpoint.end.set()

@@ -38,11 +38,6 @@ ROOT = Path(__file__).parents[2]
 
 
 @pytest.fixture
-def path(tmp_path: Path) -> Path:
-    return tmp_path / "table.sqlite"
-
-
-@pytest.fixture
 def table(path: Path, clock: ManualClock) -> Iterator[SqliteTable]:
     opened = SqliteTable(path, clock)
     yield opened

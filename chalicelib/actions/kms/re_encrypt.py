@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from chalicelib.actions.parameters import Blob, EncryptionContext, KeyId
+from chalicelib.actions.parameters import Blob, EncryptionContext, OptionalKeyId
 from chalicelib.context import Context
 
 
@@ -10,7 +10,7 @@ def re_encrypt(
     ctx: Context,
     *,
     ciphertext_blob: Blob,
-    destination_key_id: KeyId | None = None,
+    destination_key_id: OptionalKeyId = "",
     source_encryption_context: EncryptionContext = "",
     destination_encryption_context: EncryptionContext = "",
 ) -> dict[str, Any]:

@@ -1,6 +1,6 @@
 """Destroy a key after 7 to 30 days; until then the deletion can be cancelled."""
 
-from typing import Annotated, Any
+from typing import Annotated, Any, Final
 
 from chalicelib.actions.parameters import KeyId, MemberAccount, refuse_member_account
 from chalicelib.context import Context
@@ -8,6 +8,9 @@ from chalicelib.errors import CmkUsedByCloudProduct, InvalidPendingWindowInDays
 from chalicelib.model.key import DAY
 from chalicelib.params import RECORDED, Between
 from chalicelib.table import keys
+
+_NAMED: Final = 5
+"""How many of the things that depend on a key its refusal names."""
 
 
 def schedule_key_deletion(
@@ -19,12 +22,17 @@ def schedule_key_deletion(
 ) -> dict[str, Any]:
     refuse_member_account(member_account)
     key = ctx.keys.get(key_id)
+    if key.bound:
+        raise CmkUsedByCloudProduct(
+            f"{key.bound} cloud resources are bound to the key: {', '.join(ctx.keys.bound_to(key, _NAMED))}."
+            " Unbind them first."
+        )
     new = key.schedule_deletion(at=ctx.now + pending_window_in_days * DAY)
     if not ctx.settings.delete_keys_in_use:
         dependents = ctx.secrets.sealed_under(key.id)
         if dependents:
             raise CmkUsedByCloudProduct(
-                f"{len(dependents)} secrets are sealed under the key: {', '.join(dependents[:5])}."
+                f"{len(dependents)} secrets are sealed under the key: {', '.join(dependents[:_NAMED])}."
                 " Delete them or move them to another key first."
             )
     ctx.commit(keys.replace(key, new))

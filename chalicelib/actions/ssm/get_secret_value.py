@@ -1,11 +1,12 @@
 """The value of one version of an enabled secret."""
 
 import base64
-from typing import Any
+from typing import Annotated, Any
 
-from chalicelib.actions.parameters import EncryptionAlgorithm, SecretName, VersionId
+from chalicelib.actions.parameters import SecretName, VersionId
 from chalicelib.context import Context
 from chalicelib.errors import EncryptionError, FailedOperation
+from chalicelib.params import RECORDED, Characters
 
 
 def get_secret_value(
@@ -14,7 +15,7 @@ def get_secret_value(
     secret_name: SecretName,
     version_id: VersionId,
     encryption_public_key: str = "",
-    encryption_algorithm: EncryptionAlgorithm = "",
+    encryption_algorithm: Annotated[str, Characters(64, error=FailedOperation), RECORDED] = "",
 ) -> dict[str, Any]:
     version, value = ctx.secrets.read(secret_name, version_id)
     if encryption_public_key:

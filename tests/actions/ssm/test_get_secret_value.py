@@ -1,3 +1,4 @@
+import base64
 import json
 from collections.abc import Callable, Sequence
 
@@ -5,7 +6,7 @@ import pytest
 
 from chalicelib.clock import ManualClock
 from chalicelib.context import IDENTITY
-from chalicelib.table.port import Expect, Op, Put, Row, Table
+from chalicelib.table.port import Delete, Expect, Op, Put, Row, Table
 from chalicelib.table.sqlite import SqliteTable
 from tests.actions.ssm.arrange import DAY, STATES, VALUE, Hooked, make, outputs, value
 from tests.installation import SM, Client, Installation, refused
@@ -114,7 +115,7 @@ def test_the_key_has_to_be_enabled(ssm: Client, kms: Client) -> None:
     assert value(ssm) == VALUE
 
 
-def test_a_value_changed_in_the_table_does_not_open(installation: Installation, ssm: Client) -> None:
+def test_a_value_changed_or_lost_in_the_table_does_not_open(installation: Installation, ssm: Client) -> None:
     make(ssm)
     table = installation.service.table(SM)
     row = table.get(f"S#{installation.root.uin}#{SM}#s", "V#v1")
@@ -127,16 +128,58 @@ def test_a_value_changed_in_the_table_does_not_open(installation: Installation, 
     assert VALUE not in str(caught.value)
     table.write([Put(Row(pk=row.pk, sk=row.sk, body=row.body), Expect.ANY)])
     assert value(ssm) == VALUE
+    table.write([Delete(row.pk, row.sk, Expect.EXISTS)])
+    with refused("FailedOperation.AccessKmsError"):
+        value(ssm)
 
 
-def test_wrapping_the_value_for_a_public_key_is_refused_not_ignored(ssm: Client) -> None:
-    make(ssm)
-    with refused("UnsupportedOperation"):
-        ssm.GetSecretValue(SecretName="s", VersionId="v1", EncryptionPublicKey="-----BEGIN PUBLIC KEY-----")
+@pytest.mark.parametrize(
+    ("usage", "algorithm", "opener"),
+    [
+        ("ASYMMETRIC_DECRYPT_SM2", "SM2_C1C3C2_ASN1", "AsymmetricSm2Decrypt"),
+        ("ASYMMETRIC_DECRYPT_RSA_2048", "RSAES_OAEP_SHA_256", "AsymmetricRsaDecrypt"),
+    ],
+)
+@pytest.mark.parametrize("member", ["SecretString", "SecretBinary"])
+def test_a_value_can_come_wrapped_for_a_public_key(
+    ssm: Client, kms: Client, member: str, usage: str, algorithm: str, opener: str
+) -> None:
+    plain = {"SecretString": "text \u5bc6", "SecretBinary": "AP8="}
+    make(ssm, **{"SecretString": "", member: plain[member]})
+    key = kms.CreateKey(Alias="k", KeyUsage=usage).KeyId
+    answer = ssm.GetSecretValue(
+        SecretName="s",
+        VersionId="v1",
+        EncryptionPublicKey=kms.GetPublicKey(KeyId=key).PublicKeyPem,
+        EncryptionAlgorithm=algorithm,
+    )
+    other = {"SecretString": "SecretBinary", "SecretBinary": "SecretString"}[member]
+    assert getattr(answer, other) == ""
+    given = {"KeyId": key, "Ciphertext": getattr(answer, member)}
+    if opener == "AsymmetricRsaDecrypt":
+        given["Algorithm"] = algorithm
+    opened = base64.b64decode(getattr(kms, opener)(**given).Plaintext)
+    assert opened == (plain[member].encode() if member == "SecretString" else b"\x00\xff")
+
+
+def test_a_value_that_cannot_be_wrapped_is_not_answered_plain(ssm: Client, kms: Client) -> None:
+    make(ssm, SecretString="x" * 300)
+    pem = kms.GetPublicKey(
+        KeyId=kms.CreateKey(Alias="k", KeyUsage="ASYMMETRIC_DECRYPT_SM2").KeyId
+    ).PublicKeyPem
+    for given in (
+        {"EncryptionPublicKey": "-----BEGIN PUBLIC KEY-----"},
+        {"EncryptionPublicKey": pem, "EncryptionAlgorithm": "RSAES_OAEP_SHA_256"},
+        {"EncryptionPublicKey": pem, "EncryptionAlgorithm": "ROT13"},
+        {"EncryptionPublicKey": pem, "EncryptionAlgorithm": "x" * 65},
+    ):
+        with refused("FailedOperation"):
+            ssm.GetSecretValue(SecretName="s", VersionId="v1", **given)
+    # Without a key there is nothing that an algorithm could mean.
     answer = ssm.GetSecretValue(
         SecretName="s", VersionId="v1", EncryptionPublicKey="", EncryptionAlgorithm="SM2"
     )
-    assert answer.SecretString == VALUE
+    assert answer.SecretString == "x" * 300
 
 
 def _update(ssm: Client) -> None:

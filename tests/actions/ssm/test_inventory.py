@@ -26,7 +26,6 @@ NEVER = {
 # The same for single actions: no state forbids them, or the states that do have codes of their own.
 NEVER_BY_ACTION = {
     "DeleteSecretVersion": {"FailedOperation"},
-    "GetSecretValue": {"FailedOperation"},
     "ListSecretVersionIds": {"FailedOperation"},
     "ListSecrets": {"FailedOperation"},
 }

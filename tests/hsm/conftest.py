@@ -1,0 +1,33 @@
+"""The two engines of SM2."""
+
+import contextlib
+from collections.abc import Iterator
+
+import pytest
+
+from chalicelib.hsm import public, sm2
+from chalicelib.hsm.sm2_libcrypto import LibcryptoEngine
+
+ENGINES = ("libcrypto", "gmssl")
+
+
+@contextlib.contextmanager
+def engine_in_use(name: str) -> Iterator[sm2.Engine]:
+    """Makes an engine the process's, and puts back what was; skips where there is no libcrypto with SM2."""
+    before = sm2._chosen[:]
+    try:
+        found = sm2.use(sm2.GMSSL if name == "gmssl" else "")
+        if name == "libcrypto" and not isinstance(found, LibcryptoEngine):
+            pytest.skip("no OpenSSL 3 with SM2 on this machine")
+        public._load.cache_clear()
+        yield found
+    finally:
+        sm2._chosen[:] = before
+        public._load.cache_clear()
+
+
+@pytest.fixture(params=ENGINES)
+def engine(request: pytest.FixtureRequest) -> Iterator[sm2.Engine]:
+    """Each engine of SM2, in use."""
+    with engine_in_use(request.param) as found:
+        yield found
