@@ -16,8 +16,8 @@ help: ## Show the targets
 
 setup: .venv/dev ## Install everything for development
 
-run: .venv/run ## Serve on 127.0.0.1:PORT (8000); HSM=softhsm uses SoftHSM2
-	KEYSTEAD_HOME="$${KEYSTEAD_HOME:-.keystead}" PORT=$(PORT) $(if $(HSM),KEYSTEAD_HSM=$(HSM)) \
+run: .venv/run ## Serve on 127.0.0.1:PORT (8000)
+	KEYSTEAD_HOME="$${KEYSTEAD_HOME:-.keystead}" PORT=$(PORT) \
 		$(BIN)/chalice local --no-autoreload --stage local --host 127.0.0.1 --port $(PORT)
 
 test: .venv/dev ## Run the tests with the coverage gate; ARGS="-k name" narrows them

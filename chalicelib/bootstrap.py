@@ -76,6 +76,7 @@ def _publish(path: Path, service: Service, wanted: Bootstrap) -> None:
         "uin": wanted.uin or ids.uin(),
         "secret_id": wanted.secret_id or ids.secret_id(),
         "secret_key": wanted.secret_key or ids.secret_key(),
+        "endpoint": f"http://127.0.0.1:{service.settings.port}",
         "regions": ",".join(service.settings.regions),
     }
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)

@@ -106,9 +106,9 @@ class InProcess(BaseAdapter):
         super().__init__()
         self._application = wsgi.application(gateway)
 
-    def send(self, request: requests.PreparedRequest, *_args: Any, **_kwargs: Any) -> requests.Response:  # type: ignore[override]
-        body = request.body or b""
-        body = body.encode() if isinstance(body, str) else body
+    def send(self, request: requests.PreparedRequest, *_args: Any, **_kwargs: Any) -> requests.Response:
+        given: object = request.body or b""  # text or bytes, whatever the stubs say
+        body = given if isinstance(given, bytes) else str(given).encode()
         path, _, query = str(request.path_url).partition("?")
         environ: dict[str, Any] = {
             "REQUEST_METHOD": request.method,
@@ -119,9 +119,8 @@ class InProcess(BaseAdapter):
             "wsgi.input": io.BytesIO(body),
         }
         for name, value in request.headers.items():
-            text = value.decode() if isinstance(value, bytes) else value
             key = name.upper().replace("-", "_")
-            environ[key if key in ("CONTENT_TYPE", "CONTENT_LENGTH") else f"HTTP_{key}"] = text
+            environ[key if key in ("CONTENT_TYPE", "CONTENT_LENGTH") else f"HTTP_{key}"] = value
         status: list[str] = []
         headers: list[tuple[str, str]] = []
 

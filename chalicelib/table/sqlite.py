@@ -12,7 +12,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from pathlib import Path
 from typing import Any, Final
 from weakref import WeakSet
@@ -76,6 +76,7 @@ _DELETE: Final = "DELETE FROM item WHERE pk = ? AND sk = ?"
 _DUE: Final = _SELECT + "due_kind = ? AND due_position > ? AND due_position < ? ORDER BY due_position LIMIT ?"
 _PURGE: Final = "DELETE FROM item WHERE rowid IN (SELECT rowid FROM item WHERE expires_at <= ? LIMIT ?)"
 
+_PURGE_EVERY: Final = 100  # writes of one process between two purges
 _POLL: Final = 0.0001  # seconds between two looks at the lock
 _GATHER: Final = 0.0001  # seconds that a leader waits for others to join
 _FORK_PATIENCE: Final = 10.0  # seconds that a fork waits for connections in use
@@ -194,6 +195,7 @@ class SqliteTable:
         self._group = group
         self._patience = patience
         self._closed = False
+        self._writes = 0
         self._shared = _Shared(self._connect, None if in_memory else Path(f"{path}.lock"))
         if not in_memory:
             _files.add(self._shared)
@@ -255,6 +257,11 @@ class SqliteTable:
     def write(self, ops: Sequence[Op]) -> None:
         validate_write(ops)
         self._take_turn(lambda con: _apply(con, ops, self._clock.now()))
+        self._writes += 1
+        if self._writes % _PURGE_EVERY == 0:
+            # Nothing outside looks after the file's size. Twice as many rows may go as can have come.
+            with suppress(TableError):
+                self.purge_expired(2 * _PURGE_EVERY)
 
     def purge_expired(self, limit: int = MAX_LIMIT) -> int:
         """Free the space of up to `limit` expired rows; how many they were."""

@@ -1,6 +1,6 @@
 """KS-FMT-10: the lists that other libraries made, with both engines of SM2. See tests/vectors/README.md."""
 
-from functools import partial
+import json
 from typing import Any
 
 import pytest
@@ -13,15 +13,10 @@ from chalicelib.hsm.sm2_encoding import encode_pkcs8
 from tests.vectors import make, make_asymmetric
 
 Vector = dict[str, Any]
-GENERATED, OPENED, REFUSED = (
-    make.read(f"asymmetric_{name}") for name in ("generated", "opened", "refused")
-)
+GENERATED, OPENED, REFUSED = (make.read(f"asymmetric_{name}") for name in ("generated", "opened", "refused"))
+GM = json.loads((make.FOLDER / "gm.json").read_text("utf-8"))
 REFUSAL = {"signature": public.BadSignature, "ciphertext": Damaged, "public_key": public.BadPublicKey}
 unhex = bytes.fromhex
-
-
-def is_sm2(vector: Vector) -> bool:
-    return "SM2" in str(vector["given"])
 
 
 def private_key(name: str) -> PrivateKey:
@@ -50,6 +45,14 @@ def open_vector(keys: dict[str, PrivateKey], vector: Vector) -> str:
             return ""
 
 
+def outcome_of(keys: dict[str, PrivateKey], vector: Vector) -> str:
+    try:
+        return open_vector(keys, vector)
+    except Exception as error:  # noqa: BLE001 - whatever it is, it is the outcome
+        assert error.__suppress_context__ or error.__context__ is None
+        return repr(error)
+
+
 @pytest.fixture
 def keys(engine: sm2.Engine) -> dict[str, PrivateKey]:
     return {name: private_key(name) for name in ("RSA_2048", "SM2")}
@@ -69,20 +72,24 @@ def test_generated(vector: Vector) -> None:
     assert made.hex() == vector["sealed"]
 
 
-def test_opened(keys: dict[str, PrivateKey], subtests: pytest.Subtests) -> None:
+def test_opened(keys: dict[str, PrivateKey]) -> None:
     """KS-FMT-10.1 to KS-FMT-10.4, KS-FMT-10.6."""
-    for vector in OPENED:
-        with subtests.test(vector["name"]):
-            assert open_vector(keys, vector) == vector.get("plaintext", "")
+    wrong = {
+        vector["name"]: outcome
+        for vector in OPENED
+        if (outcome := outcome_of(keys, vector)) != vector.get("plaintext", "")
+    }
+    assert wrong == {}
 
 
-def test_refused(keys: dict[str, PrivateKey], subtests: pytest.Subtests) -> None:
-    """KS-FMT-10.2, KS-FMT-10.3, KS-FMT-10.4, KS-FMT-10.6: each with the one outcome of its kind."""
-    for vector in REFUSED:
-        with subtests.test(vector["name"]), pytest.raises(REFUSAL[vector["format"]]) as caught:
-            open_vector(keys, vector)
-        assert str(caught.value) == ""
-        assert caught.value.__suppress_context__ or caught.value.__context__ is None
+def test_refused(keys: dict[str, PrivateKey]) -> None:
+    """KS-FMT-10.2, KS-FMT-10.3, KS-FMT-10.4, KS-FMT-10.6: each with the one outcome of its kind, without a text."""
+    wrong = {
+        vector["name"]: outcome
+        for vector in REFUSED
+        if (outcome := outcome_of(keys, vector)) != f"{REFUSAL[vector['format']].__name__}()"
+    }
+    assert wrong == {}
 
 
 def test_every_kind_of_thing_is_in_every_list() -> None:
@@ -97,14 +104,14 @@ def test_every_kind_of_thing_is_in_every_list() -> None:
 
 def test_gm_standard_examples(engine: sm2.Engine) -> None:
     """GB/T 32918.5, annexes A.2 and C.2."""
-    for example in make.read("gm")["sm2_sign"]:  # type: ignore[call-overload]
+    for example in GM["sm2_sign"]:
         key = sm2.PublicKey(unhex(example["public_key"])[1:])
         assert key._z.hex() == example["za"]
         assert key.digest(unhex(example["message"])).hex() == example["e"]
         assert key.verify(unhex(example["e"]), unhex(example["signature_der"]))
-    for example in make.read("gm")["sm2_encrypt"]:  # type: ignore[call-overload]
+    for example in GM["sm2_encrypt"]:
         pkcs8 = encode_pkcs8(unhex(example["private_key"]), unhex(example["public_key"])[1:])
-        decrypt = partial(sm2.PrivateKey(pkcs8).decrypt)
+        decrypt = sm2.PrivateKey(pkcs8).decrypt
         message = unhex(example["message"])
         assert decrypt(unhex(example["der"]), is_raw=False) == message
         assert decrypt(unhex(example["c1c3c2"])[1:], is_raw=True) == message

@@ -8,6 +8,7 @@ from chalicelib.clock import ManualClock
 from chalicelib.context import Service
 from chalicelib.jobs.expire_imported_material import expire_imported_material
 from chalicelib.jobs.lease import LEASE_SECONDS
+from chalicelib.model.key import Key
 from chalicelib.table import keys
 from chalicelib.table.port import Table, Unacknowledged
 from tests.actions.kms.importing import MATERIAL, import_material, make_external, state
@@ -37,7 +38,7 @@ def key(kms: Client, clock: ManualClock) -> str:
     return key_id
 
 
-def stored(installation: Installation, key_id: str) -> keys.Key:
+def stored(installation: Installation, key_id: str) -> Key:
     row = installation.service.table(SM).get(*keys.key_row_key(installation.root.uin, SM, key_id))
     assert row is not None
     return keys.from_row(row)

@@ -513,3 +513,14 @@ def test_a_reader_does_not_wait_for_a_writer_of_its_own_process(path: Path, tabl
         assert sks(table) == ["1"]
         assert not writing.done()
     assert writing.result() is None
+
+
+def test_expired_rows_leave_the_file_by_themselves(tmp_path: Path) -> None:
+    clock = ManualClock(1_790_000_000)
+    table = SqliteTable(tmp_path / "t", clock)
+    for i in range(150):
+        table.write([Put(Row(pk="old", sk=f"{i:03d}", expires_at=clock.now() + 1), Expect.ABSENT)])
+    clock.advance(2)
+    for i in range(100):
+        table.write([Put(Row(pk="new", sk=f"{i:03d}"), Expect.ABSENT)])
+    assert table.purge_expired() == 0
