@@ -173,6 +173,10 @@ class KeyStore:
         )
         return key if origin is Origin.EXTERNAL else self.with_new_backing(key)
 
+    def kinds(self) -> frozenset[str]:
+        """The kinds of keys that the HSM can make: SM2, say, needs a library that may be missing."""
+        return frozenset(self._ctx.hsm.describe()["kinds"].split(","))
+
     def with_new_backing(self, key: Key) -> Key:
         """The key with one more backing key from the HSM, which new ciphertexts will be made with."""
         kind = KeyKind[algorithm(key.usage, key.standard)]

@@ -25,7 +25,7 @@ def start() -> None:
         built = service()
         is_first = not (built.settings.home / "credentials").exists()
         root, path = bootstrap.ensure(built)
-        built.hsm(IDENTITY)
+        sm2 = built.hsm(IDENTITY).describe().get("sm2", "")
     except (SettingError, HsmMisconfigured) as error:
         sys.exit(f"Keystead cannot start: {error}")
     endpoint = f"127.0.0.1:{built.settings.port}"
@@ -33,6 +33,7 @@ def start() -> None:
         sys.stderr.write(bootstrap.announce(built, root, path, endpoint))
     else:
         sys.stderr.write(f"Keystead serves http://{endpoint}, credentials in {path}\n")
+    sys.stderr.write(f"SM2: {sm2}\n")
     schedule.start_timer(built)
 
 

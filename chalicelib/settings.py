@@ -46,6 +46,8 @@ class Settings:
     software_hsm_in_production: bool = False
     seal_passphrase: str = field(default="", repr=False)
     """What the software keystore's domain keys are sealed under; empty: a generated file in `home`."""
+    libcrypto: str = ""
+    """The path of OpenSSL 3's libcrypto, which SM2 needs, or `gmssl`; empty: the system's, then gmssl."""
     throttle: bool = True
     rates: Mapping[str, float] = field(default_factory=dict)
     """`service.Action`, or `service.*`, -> requests a second and account, in place of the defaults."""
@@ -82,6 +84,7 @@ class Settings:
             hsm=reader.choice("HSM", ("software",)),
             software_hsm_in_production=reader.flag("SOFTWARE_HSM_IN_PRODUCTION", default=False),
             seal_passphrase=reader.text("SEAL_PASSPHRASE", ""),
+            libcrypto=reader.text("LIBCRYPTO", ""),
             throttle=reader.flag("THROTTLE", default=True),
             rates=_rates(reader.text("RATES", "")),
             secret_value_max_bytes=reader.integer("SECRET_VALUE_MAX_BYTES", 4096, 1, 32768),

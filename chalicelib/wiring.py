@@ -51,4 +51,8 @@ def _open_table(settings: Settings, clock: Clock, domain: str) -> Table:
 def _open_hsm(settings: Settings, domain: str) -> Hsm:
     from chalicelib.hsm.software import SoftwareHsm  # noqa: PLC0415 - other backends do without
 
+    if settings.libcrypto:
+        from chalicelib.hsm import sm2  # noqa: PLC0415 - as above
+
+        sm2.use(settings.libcrypto)
     return SoftwareHsm.open(settings, domain)

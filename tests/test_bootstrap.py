@@ -56,6 +56,7 @@ def test_the_first_start_makes_a_file_that_clients_can_read(home: Path) -> None:
         "uin": root.uin,
         "secret_id": root.secret_id,
         "secret_key": root.secret_key,
+        "endpoint": "http://127.0.0.1:8000",
         "regions": "ap-guangzhou,ap-beijing,ap-singapore",
     }
 
@@ -122,7 +123,7 @@ def test_one_part_can_be_seeded(home: Path, part: str) -> None:
 @pytest.mark.parametrize("part", ["uin", "secret_id", "secret_key"])
 def test_another_seed_is_refused(home: Path, part: str) -> None:
     start(home, SEEDED)
-    other = {"uin": "2", "secret_id": "AKIDother", "secret_key": "another-key"}[part]
+    other = {"uin": "200000000002", "secret_id": "AKIDother", "secret_key": "another-key"}[part]
     with pytest.raises(SettingError, match=r"^KEYSTEAD_BOOTSTRAP_\* differ from") as caught:
         start(home, replace(SEEDED, **{part: other}))
     assert SEEDED.secret_key not in str(caught.value)

@@ -122,7 +122,10 @@ class Hsm(Protocol):
         """`count` random bytes from the HSM."""
 
     def describe(self) -> Mapping[str, str]:
-        """What health checks and logs may show: technology, domain generation, capabilities."""
+        """What health checks and logs may show: technology, domain generation, capabilities.
+
+        `kinds` names the KeyKinds that can be made, with commas between.
+        """
 
     def close(self) -> None:
         """Forget all key material."""

@@ -2,18 +2,20 @@
 
 An attribute that is absent satisfies no operator, negative ones included, unless its name ends in `_if_exist`. The
 values of one key are alternatives: one of them is enough for a positive operator, all must differ for a negative one.
+What cannot be compared (a variable without a value, a text that is no number) leaves a doubt: a permission is then not
+given, and a denial stands.
 """
 
 import base64
 import binascii
 import ipaddress
-import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from decimal import Decimal, InvalidOperation
 from typing import Any, Final
 
+from chalicelib.policy.pattern import Pattern, fill, has_variables, without_variables
 from chalicelib.policy.request import Request
 
 IP: Final = "qcs:ip"
@@ -28,12 +30,16 @@ KEYS: Final = frozenset(
     | {"qcs:tag", "qcs:uin", "qcs:owner_uin", "qcs:create_uin", "qcs:mfa"}
 )
 """The keys that there are: one that nobody ever sets would make a denial void."""
-
-_VARIABLE: Final = re.compile(r"\$\{(uin|owner_uin|app_id)\}")
+TRUST_KEYS: Final = KEYS | {"sts:external_id", "oidc:iss", "oidc:aud", "oidc:sub"}
+"""Those of a role's trust policy."""
 
 
 class MalformedCondition(Exception):
-    """The condition cannot be evaluated."""
+    """The condition cannot be evaluated. `part` as in PolicyError."""
+
+    def __init__(self, part: str, message: str) -> None:
+        super().__init__(message)
+        self.part = part
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,98 +47,110 @@ class Condition:
     """One operator on one key."""
 
     key: str
-    holds_for: Callable[[tuple[str, ...], Request], bool] = field(repr=False)
-    if_exists: bool
-    null: bool | None = None
-    """For `null_equal`: whether the key has to be absent."""
+    test: Callable[[tuple[str, ...], Request], bool] = field(repr=False)
+    if_absent: bool
 
     def holds(self, request: Request) -> bool:
         """Whether the request satisfies the condition."""
         values = request.attributes.get(self.key)
-        if self.null is not None:
-            return (values is None) == self.null
-        if values is None:
-            return self.if_exists
-        return self.holds_for(values, request)
+        return self.test(values, request) if values else self.if_absent
 
 
-def compile_condition(operator: str, key: str, values: Any) -> Condition:
-    """The condition, or MalformedCondition."""
-    if key not in KEYS:
-        raise MalformedCondition(f"A condition's key is one of {', '.join(sorted(KEYS))}.")
-    values = values if isinstance(values, list) else [values]
-    texts = [_text(v) for v in values]
-    if not texts:
-        raise MalformedCondition("A condition has at least one value.")
-    quantifier, _, name = operator.rpartition(":")
-    if quantifier not in ("", "for_any_value", "for_all_value"):
-        raise MalformedCondition("An operator's qualifier is for_any_value or for_all_value.")
-    if name == "null_equal" and not quantifier:
-        return Condition(key, lambda _values, _request: False, if_exists=False, null=_boolean(texts[0]))
-    if_exists = name.endswith("_if_exist")
+def compile_condition(
+    operator: str, key: str, values: Any, *, in_doubt: bool, keys: frozenset[str] = KEYS
+) -> Condition:
+    """The condition, or MalformedCondition. `in_doubt` is whether it holds when that cannot be told."""
+    quantifier, colon, name = operator.rpartition(":")
+    if quantifier not in ("for_any_value", "for_all_value") and (quantifier or colon):
+        raise MalformedCondition(
+            "ConditionType", "An operator's qualifier is for_any_value or for_all_value."
+        )
     base = name.removesuffix("_if_exist")
-    if base not in _OPERATORS:
-        raise MalformedCondition(f"An operator is one of {', '.join((*_OPERATORS, 'null_equal'))}.")
-    read, compare, negative = _OPERATORS[base]
+    if base not in _OPERATORS and operator != _NULL_EQUAL:
+        raise MalformedCondition(
+            "ConditionType", f"An operator is one of {', '.join((*_OPERATORS, _NULL_EQUAL))}."
+        )
+    if key not in keys:
+        raise MalformedCondition(
+            "ConditionContent", f"A condition's key is one of {', '.join(sorted(keys))}."
+        )
+    texts = _texts(values)
     try:
-        # Texts with variables are read when it is known who calls.
-        wanted = [None if "${" in t else read(t) for t in texts]
+        if operator == _NULL_EQUAL:
+            wanted_null = {_boolean(t) for t in texts}
+            return Condition(key, lambda _values, _request: False in wanted_null, True in wanted_null)
+        comparison = _Comparison(
+            *_OPERATORS[base],
+            # Texts with variables are read when it is known who calls.
+            fixed=tuple(_OPERATORS[base][1](t) for t in texts if not has_variables(t)),
+            open=tuple(t for t in texts if has_variables(t)),
+            in_doubt=in_doubt,
+        )
     except (ValueError, InvalidOperation):
-        raise MalformedCondition(f"A value of {base} has the wrong form.") from None
-    comparison = _Comparison(texts, wanted, read, compare, negative)
-    every = quantifier == "for_all_value"
+        raise MalformedCondition("ConditionContent", f"A value of {base} has the wrong form.") from None
+    # Plain negative operators on several values (tags) mean: none of them.
+    every = quantifier == "for_all_value" or (comparison.negative and not quantifier)
+    combine = all if every else any
 
-    def holds_for(given: tuple[str, ...], request: Request) -> bool:
-        # Plain negative operators on several values (tags) mean: none of them.
-        results = (comparison.holds(value, request) for value in given)
-        return bool(given) and (all(results) if every or (negative and not quantifier) else any(results))
+    def test(given: tuple[str, ...], request: Request) -> bool:
+        return combine(comparison.holds(value, request) for value in given)
 
-    return Condition(key, holds_for, if_exists)
+    return Condition(key, test, name.endswith("_if_exist"))
 
 
 @dataclass(frozen=True, slots=True)
 class _Comparison:
     """One operator with the values that a policy compares with."""
 
-    texts: list[str]
-    wanted: list[Any]
-    """The texts as read; None where a variable has to be filled in first."""
-    read: Callable[[str], Any]
+    read_given: Callable[[str], Any]
+    read_wanted: Callable[[str], Any]
     compare: Callable[[Any, Any], bool]
     negative: bool
+    fixed: tuple[Any, ...]
+    """What the policy compares with, as read."""
+    open: tuple[str, ...]
+    """The same, where a variable has to be filled in first."""
+    in_doubt: bool
 
     def holds(self, value: str, request: Request) -> bool:
-        try:
-            # A pattern is on the policy's side only: what a caller sends is compared, never interpreted.
-            given = value if self.read in (_like, _network) else self.read(value)
-            found = any(
-                self.compare(given, self.read(_fill(text, request, self.read)) if parsed is None else parsed)
-                for text, parsed in zip(self.texts, self.wanted, strict=True)
-            )
-        except (ValueError, InvalidOperation):
-            return False
-        return found != self.negative
+        # A caller's value is compared, never interpreted: patterns and networks stand in policies.
+        given = _read(self.read_given, value)
+        if given is None:
+            return self.in_doubt
+        if any(self.compare(given, wanted) for wanted in self.fixed):
+            return not self.negative
+        if not self.open:
+            return self.negative
+        filled = [_read(self.read_wanted, fill(text, request)) for text in self.open]
+        if any(wanted is not None and self.compare(given, wanted) for wanted in filled):
+            return not self.negative
+        return self.in_doubt if None in filled else self.negative
 
 
-def _fill(text: str, request: Request, read: Callable[[str], Any]) -> str:
-    def value(match: re.Match[str]) -> str:
-        filled = request.variables[match[1]]
-        return filled.replace("*", "").replace("?", "") if read is _like else filled
+def _read(read: Callable[[str], Any], text: str | None) -> Any:
+    try:
+        return None if text is None else read(text)
+    except (ValueError, InvalidOperation):
+        return None
 
-    return _VARIABLE.sub(value, text)
 
-
-def _text(value: Any) -> str:
-    if isinstance(value, bool):
-        return "true" if value else "false"
-    if isinstance(value, str | int | float):
-        return str(value)
-    raise MalformedCondition("A condition's value is a text, a number or a boolean.")
+def _texts(values: Any) -> list[str]:
+    values = values if isinstance(values, list) else [values]
+    if not values or not all(isinstance(v, str | int | float) for v in values):
+        raise MalformedCondition(
+            "ConditionContent", "A condition has values: texts, numbers or true and false."
+        )
+    texts = [str(v).lower() if isinstance(v, bool) else str(v) for v in values]
+    if any(has_variables(without_variables(t)) for t in texts):
+        raise MalformedCondition(
+            "ConditionContent", "A variable is one of ${uin}, ${owner_uin} and ${app_id}."
+        )
+    return texts
 
 
 def _boolean(text: str) -> bool:
     if text.lower() not in ("true", "false"):
-        raise MalformedCondition("The value is true or false.")
+        raise ValueError
     return text.lower() == "true"
 
 
@@ -148,20 +166,20 @@ def _time(text: str) -> datetime:
     return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
 
 
-def _network(text: str) -> ipaddress.IPv4Network | ipaddress.IPv6Network:
-    return ipaddress.ip_network(text, strict=False)
+_Address = ipaddress.IPv4Address | ipaddress.IPv6Address
+_Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
 
-def _inside(given: str, network: ipaddress.IPv4Network | ipaddress.IPv6Network) -> bool:
-    address = ipaddress.ip_address(given)
-    if isinstance(address, ipaddress.IPv6Address) and address.ipv4_mapped:
-        address = address.ipv4_mapped
-    return address in network
+def _address(text: str) -> _Address:
+    address = ipaddress.ip_address(text)
+    return (isinstance(address, ipaddress.IPv6Address) and address.ipv4_mapped) or address
 
 
-def _like(text: str) -> Callable[[str], object]:
-    regex = "".join(".*" if c == "*" else "." if c == "?" else re.escape(c) for c in text)
-    return re.compile(f"(?s:{regex})").fullmatch
+def _network(text: str) -> _Network:
+    network = ipaddress.ip_network(text, strict=False)
+    if isinstance(network, ipaddress.IPv6Network) and network.network_address.ipv4_mapped:
+        raise ValueError  # addresses of this kind are compared as IPv4
+    return network
 
 
 def _binary(text: str) -> bytes:
@@ -175,17 +193,28 @@ def _equal(given: Any, wanted: Any) -> bool:
     return bool(given == wanted)
 
 
-_Operator = tuple[Callable[[str], Any], Callable[[Any, Any], bool], bool]
+def _inside(given: _Address, wanted: _Network) -> bool:
+    return given in wanted
+
+
+def _like(given: str, wanted: Pattern) -> bool:
+    return wanted.matches(given)
+
+
+_NULL_EQUAL: Final = "null_equal"
+
+_Operator = tuple[Callable[[str], Any], Callable[[str], Any], Callable[[Any, Any], bool], bool]
+
 
 _OPERATORS: Final[dict[str, _Operator]] = {
-    "string_equal": (str, _equal, False),
-    "string_not_equal": (str, _equal, True),
-    "string_equal_ignore_case": (str.casefold, _equal, False),
-    "string_not_equal_ignore_case": (str.casefold, _equal, True),
-    "string_like": (_like, lambda given, match: bool(match(given)), False),
-    "string_not_like": (_like, lambda given, match: bool(match(given)), True),
+    "string_equal": (str, str, _equal, False),
+    "string_not_equal": (str, str, _equal, True),
+    "string_equal_ignore_case": (str.casefold, str.casefold, _equal, False),
+    "string_not_equal_ignore_case": (str.casefold, str.casefold, _equal, True),
+    "string_like": (str, Pattern.of, _like, False),
+    "string_not_like": (str, Pattern.of, _like, True),
     **{
-        f"{kind}_{name}": (read, compare, negative)
+        f"{kind}_{name}": (read, read, compare, negative)
         for kind, read in (("numeric", _number), ("date", _time))
         for name, compare, negative in (
             ("equal", _equal, False),
@@ -196,9 +225,9 @@ _OPERATORS: Final[dict[str, _Operator]] = {
             ("greater_than_equal", lambda given, wanted: bool(given >= wanted), False),
         )
     },
-    "ip_equal": (_network, _inside, False),
-    "ip_not_equal": (_network, _inside, True),
-    "bool_equal": (_boolean, _equal, False),
-    "binary_equal": (_binary, _equal, False),
+    "ip_equal": (_address, _network, _inside, False),
+    "ip_not_equal": (_address, _network, _inside, True),
+    "bool_equal": (_boolean, _boolean, _equal, False),
+    "binary_equal": (_binary, _binary, _equal, False),
 }
-"""Name -> how a value is read, how the two sides compare, whether the result is turned round."""
+"""Name -> how the request's and the policy's values are read, how the two compare, whether the result is turned round."""

@@ -9,7 +9,9 @@ class Request:
     """One action on one resource by one caller.
 
     `resource` has six segments; an action on no resource in particular asks for the literal `key/*` or `secret/*`, which
-    a policy grants only if it names everything. `attributes` are the values that conditions look at, by condition key.
+    a policy grants only if it names everything. `attributes` are the values that conditions look at, by condition key;
+    one without values is absent. `principals` are the names that trust policies know the caller by, in six segments: a
+    user's own (`qcs::cam::uin/<owner>:uin/<uin>`) and its account's (`qcs::cam::uin/<owner>:root`).
     """
 
     action: str
@@ -19,8 +21,4 @@ class Request:
     owner_uin: str
     app_id: str = ""
     attributes: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
-
-    @property
-    def variables(self) -> Mapping[str, str]:
-        """What `${...}` in resources and condition values stands for."""
-        return {"uin": self.uin, "owner_uin": self.owner_uin, "app_id": self.app_id}
+    principals: frozenset[str] = frozenset()

@@ -78,20 +78,21 @@ REFUSED_V1 = {
     "DryRunOperation": {"DryRun": "true"},
 }
 # A call in the world that is refused with the code.
-REFUSED_CALLS: Mapping[str, tuple[str, dict[str, Any]]] = {
-    "DryRunOperation": ("GetRegions", {"DryRun": True}),
-    "FailedOperation": ("EnableSecret", {"SecretName": "leaving"}),
-    "InvalidParameter": ("DescribeSecret", {"SecretName": 1}),
-    "InvalidParameterValue": ("DescribeSecret", {"SecretName": "-"}),
-    "MissingParameter": ("DescribeSecret", {}),
-    "ResourceInUse.SecretExists": ("CreateSecret", {"SecretName": "live", "SecretString": "x"}),
-    "ResourceNotFound": ("DescribeSecret", {"SecretName": "absent"}),
-    "ResourceUnavailable.ResourceDisabled": ("GetSecretValue", {"SecretName": "idle", "VersionId": "v1"}),
-    "UnknownParameter": ("DescribeSecret", {"Nope": 1}),
-    "UnsupportedOperation": (
+REFUSED_CALLS: Mapping[str, tuple[str, str, dict[str, Any]]] = {
+    "DryRunOperation": ("ssm", "GetRegions", {"DryRun": True}),
+    "FailedOperation": ("ssm", "EnableSecret", {"SecretName": "leaving"}),
+    "InvalidParameter": ("ssm", "DescribeSecret", {"SecretName": 1}),
+    "InvalidParameterValue": ("ssm", "DescribeSecret", {"SecretName": "-"}),
+    "MissingParameter": ("ssm", "DescribeSecret", {}),
+    "ResourceInUse.SecretExists": ("ssm", "CreateSecret", {"SecretName": "live", "SecretString": "x"}),
+    "ResourceNotFound": ("ssm", "DescribeSecret", {"SecretName": "absent"}),
+    "ResourceUnavailable.ResourceDisabled": (
+        "ssm",
         "GetSecretValue",
-        {"SecretName": "live", "VersionId": "v1", "EncryptionPublicKey": "PEM"},
+        {"SecretName": "idle", "VersionId": "v1"},
     ),
+    "UnknownParameter": ("ssm", "DescribeSecret", {"Nope": 1}),
+    "UnsupportedOperation": ("kms", "CreateWhiteBoxKey", {}),
 }
 # Tests of their own, below or in other files.
 ELSEWHERE = {
@@ -102,7 +103,7 @@ ELSEWHERE = {
 }
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def world() -> World:
     return scenarios.build(Inspected())
 
@@ -129,8 +130,8 @@ def test_what_v1_requests_are_refused_for(expected: str) -> None:
 
 @pytest.mark.parametrize("expected", REFUSED_CALLS)
 def test_what_calls_are_refused_for(world: World, expected: str) -> None:
-    action, parameters = REFUSED_CALLS[expected]
-    assert code(world.call("ssm", action, **parameters)) == expected
+    service, action, parameters = REFUSED_CALLS[expected]
+    assert code(world.call(service, action, **parameters)) == expected
 
 
 @pytest.mark.parametrize("method", ["PUT", "DELETE", "HEAD", "OPTIONS", "PATCH", "get", ""])

@@ -1,5 +1,6 @@
 """One world that is put back before each attempt, and what must be true of its rows whatever happened."""
 
+import functools
 import json
 import re
 from collections import Counter
@@ -51,18 +52,22 @@ class Stage:
         return ask(self.installation.gateway, request)
 
     def outcome(self) -> object:
-        """The rows, but for what is random or counts repetitions, and for when a key was last used."""
+        """The rows that changed, but for what is random or counts repetitions.
+
+        Nor when a key was last used, nor how often parameters for an import were asked for.
+        """
+        after = self.installation.data()
         return {
-            self._plain("/".join(key)): self._body(row)
-            for key, row in self.installation.data().items()
-            if key[1] != "U"
+            self._plain("/".join(key)): self._body(after[key]) if key in after else None
+            for key in after.keys() | self.before.keys()
+            if after.get(key) != self.before.get(key) and key[1] != "U" and not key[0].startswith("IT#")
         }
 
     def _body(self, row: Row) -> object:
         if row.sk.startswith("V#") and row.pk.startswith("S#"):
             return len(row.body)
-        text = self._plain(json.dumps(record.decode(row.body))) if row.body else ""
-        text = re.sub(r'"token": "[^"]*"', '"token"', text)
+        text = self._plain(json.dumps(_decode(row.body))) if row.body else ""
+        text = re.sub(r'"(token|sealed|blob)": "[^"]*"', r'"\1"', text)
         text = re.sub(r'"serial": \d+', '"serial"', text)
         # A version is [id, created, serial, ...].
         text = re.sub(r'(\["[^"]*", \d+), \d+, ', r"\1, ", text)
@@ -76,11 +81,12 @@ class Stage:
         )
 
 
+_decode = functools.cache(record.decode)
+
+
 def check_whole(rows: Rows, account: str) -> None:
     """No secret, key, alias, line or quota without the others."""
-    bodies = {
-        key: record.decode(row.body) if row.sk[:2] != "V#" and row.body else {} for key, row in rows.items()
-    }
+    bodies = {key: _decode(row.body) if row.sk[:2] != "V#" and row.body else {} for key, row in rows.items()}
     secrets = {pk: bodies[pk, sk] for pk, sk in rows if pk.startswith("S#") and sk == "M"}
     lines = {bodies[key]["name"]: bodies[key] for key in rows if key[0].startswith("LS#")}
     assert len(lines) == len(secrets)
@@ -97,5 +103,10 @@ def check_whole(rows: Rows, account: str) -> None:
     bound = {id_: len([sk for pk, sk in rows if id_ in pk and sk.startswith("B#")]) for id_ in keys}
     assert bound == {id_: key["bound"] for id_, key in keys.items()}
     used = [key for key in keys.values() if key["owner"] == "user" and key["state"] != "PendingDelete"]
-    quota = f"CT#{account}#{SM}"
-    assert (rows[quota, "secrets"].number, rows[quota, "keys"].number) == (len(secrets), len(used))
+    hosted = {bodies[key]["id"]: bodies[key] for key in rows if key[0].startswith("DK#")}
+    assert {bodies[key]["id"] for key in rows if key[0].startswith("LD#")} == set(hosted)
+    named = {key[0].rpartition("#")[2]: bodies[key]["id"] for key in rows if key[0].startswith("DN#")}
+    assert named == {data_key["name"]: data_key["id"] for data_key in hosted.values()}
+    kept = [data_key for data_key in hosted.values() if data_key["state"] != "PendingDelete"]
+    counted = {key[1]: row.number for key, row in rows.items() if key[0] == f"CT#{account}#{SM}"}
+    assert counted == {"secrets": len(secrets), "keys": len(used), "data_keys": len(kept)}

@@ -12,6 +12,9 @@ from tests.scenarios import MUTATING, SCENARIOS, Scenario
 NOTHING_DONE = "The service is busy: nothing was done; try again."
 UNKNOWN = "The outcome is unknown: read the resource before you try again."
 
+CALLER = ("get", "decrypt")
+"""The calls that find the access key and open it."""
+
 # What repeating a call answers that had happened although its caller was not told; everything else succeeds again.
 DONE_ALREADY = {
     "CreateSecret": "ResourceInUse.SecretExists",
@@ -25,6 +28,11 @@ DONE_ALREADY = {
     "CancelKeyDeletion": "ResourceUnavailable.CmkNotPendingDelete",
     "RotateKey": "RequestLimitExceeded.RotateRateLimited",
     "UnbindCloudResource": "ResourceUnavailable.CloudResourceBindingNotFound",
+    "ImportKeyMaterial": "ResourceUnavailable.TokenExpired",
+    "DeleteImportedKeyMaterial": "ResourceUnavailable.CmkStateNotSupport",
+    "ImportDataKey": "InvalidParameterValue.DataKeyNameAlreadyExists",
+    "ScheduleDataKeyDeletion": "ResourceUnavailable.DataKeyStateNotSupport",
+    "CancelDataKeyDeletion": "ResourceUnavailable.DataKeyNotPendingDelete",
 }
 
 
@@ -38,7 +46,10 @@ def test_every_fault_in_every_call(stage: Stage, scenario: Scenario) -> None:
     check_whole(installation.data(), installation.root.uin)
     assert len(calls) >= 3, "the caller is looked up, something is done, and it is recorded"
 
+    assert calls[:2] == CALLER
     for fault, first, last in plans(calls):
+        if first <= len(CALLER) and scenario.action not in ("CreateSecret", "GetSecretValue"):
+            continue  # whom the caller is is found out in one way for all
         stage.reset()
         installation.saboteur.fail(fault, first, last)
         where = f"{fault.name} at {first} of {len(calls)}{' and ever after' if last > first else ''}"

@@ -259,7 +259,7 @@ def test_every_changed_signature_is_refused(bench: Bench, use: SignatureAlgorith
     """KS-FMT-10.2."""
     kind = SIGNED_BY[use]
     signature = bench.hsm.sign(bench.key(kind), use, MESSAGE, is_digest=False)
-    for copy in list(one_byte_flipped(signature))[:: max(1, len(signature) // 256)]:
+    for copy in list(one_byte_flipped(signature))[:: max(1, len(signature) // 40)]:
         with pytest.raises(public.BadSignature):
             public.verify(bench.public(kind), use, MESSAGE, copy, is_digest=False)
 
@@ -435,7 +435,7 @@ def test_every_bad_import_has_one_outcome(bench: Bench, use: Padding) -> None:
             with pytest.raises(Damaged) as caught:
                 bench.hsm.import_key(key, use, wrapped, kind, b"")
             assert caught.value.args == ()
-        assert bench.hsm.import_key(key, use, good, kind, b"")
+        assert bench.hsm.import_key(key, use, good, kind, b"").kind is kind
 
 
 @each_backend
@@ -483,5 +483,5 @@ def test_threads_work_at_once(bench: Bench, use: KeyKind) -> None:
             assert hsm.decapsulate(key, encapsulated) == secret
         return hsm.public_key(key) == public_key
 
-    with ThreadPoolExecutor(8) as pool:
-        assert all(pool.map(work, range(24)))
+    with ThreadPoolExecutor(6) as pool:
+        assert all(pool.map(work, range(12)))

@@ -22,7 +22,7 @@ from chalicelib.table.port import Add
 from tests.installation import SM, Installation, sdk_time
 
 DAY = 86400
-PLACES = 4
+PLACES = 3
 """Of the quota, what is left to the test."""
 UNAVAILABLE = "ResourceUnavailable."
 UNKNOWN = "00000000-0000-1000-8000-000000000000"
@@ -274,6 +274,11 @@ class DataKeyMachine(RuleBasedStateMachine):
             ImportKeyMaterial=material,
         )
 
+    @rule(key=st.integers(0, 1))
+    def make_as_many_as_there_are_names(self, key: int) -> None:
+        for name in NAMES:
+            self.generate(key, name, 16)
+
     @rule(number=which, name=names)
     def import_the_ciphertext_of_another(self, number: int, name: str) -> None:
         source = self.model.data_keys.get(self.pick(number))
@@ -318,7 +323,7 @@ class DataKeyMachine(RuleBasedStateMachine):
         action = "EnableDataKeys" if state == "Enabled" else "DisableDataKeys"
         self.check(action, lambda: self.model.switch(ids, state, self.now), DataKeyIds=ids)
 
-    @rule(number=which, days=st.sampled_from((6, 7, 7, 7, 8, 30, 31)))
+    @rule(number=which, days=st.sampled_from((6, 7, 7, 8, 30, 30, 31)))
     def schedule(self, number: int, days: int) -> None:
         id_ = self.pick(number)
         self.check(
@@ -332,6 +337,13 @@ class DataKeyMachine(RuleBasedStateMachine):
     def cancel(self, number: int) -> None:
         id_ = self.pick(number)
         self.check("CancelDataKeyDeletion", lambda: self.model.cancel(id_, self.now), DataKeyId=id_)
+        self.describe(number)
+
+    @rule(number=which, seconds=st.sampled_from((0, DAY, 7 * DAY)))
+    def schedule_and_cancel(self, number: int, seconds: int) -> None:
+        self.schedule(number, 7)
+        self.clock.advance(seconds)
+        self.cancel(number)
 
     @rule(number=which, name=names)
     def rename(self, number: int, name: str) -> None:
@@ -413,6 +425,19 @@ class DataKeyMachine(RuleBasedStateMachine):
         ahead = [d.deletion * 1000 - ms_before - now for d in self.pending()]
         self.clock.advance(max(0, min(at for at in ahead if at > -ms_before)) / 1000)
 
+    @precondition(lambda self: self.gone())
+    @rule(rename=st.booleans(), number=which)
+    def take_the_name_of_one_that_is_gone(self, rename: bool, number: int) -> None:  # noqa: FBT001 - hypothesis names it
+        name = self.gone()[0].name
+        if rename:
+            self.rename(number, name)
+        else:
+            self.generate(0, name, 16)
+
+    def gone(self) -> list[DataKey]:
+        """Those past their date that the sweep has not met."""
+        return [d for d in self.pending() if d.deletion <= self.now]
+
     def pending(self) -> list[DataKey]:
         return [d for d in self.model.data_keys.values() if d.deletion]
 
@@ -467,5 +492,5 @@ def _only(expected: Any, answer: Any) -> Any:
 
 TestDataKeys = DataKeyMachine.TestCase
 TestDataKeys.settings = settings(
-    max_examples=25, stateful_step_count=50, deadline=None, suppress_health_check=[HealthCheck.too_slow]
+    max_examples=30, stateful_step_count=50, deadline=None, suppress_health_check=[HealthCheck.too_slow]
 )

@@ -86,8 +86,8 @@ def watch(
 
 
 def in_every_form(value: str) -> tuple[Any, ...]:
-    """A value of the right type, of wrong types, too long, and as a name."""
-    return (value, [value], {value: value}, [{"TagKey": value, "TagValue": value}], value * 300, {"0": value})
+    """A value as a text, in a list, as a name, in an object, and too long for anything."""
+    return (value, [value], {value: value}, [{"TagKey": value, "TagValue": value}], value * 300)
 
 
 # That the search itself works

@@ -15,6 +15,7 @@ from chalicelib.errors import (
     AliasAlreadyExists,
     CmkLimitExceeded,
     InvalidType,
+    UnsupportedKeyUsageInCurrentRegion,
 )
 from chalicelib.model.key import SYMMETRIC_USAGES, Origin, algorithm
 from chalicelib.params import RECORDED, Between
@@ -36,7 +37,8 @@ def create_key(
     ctx.authorise()
     check_hsm_cluster(hsm_cluster_id)
     usage = key_usage or "ENCRYPT_DECRYPT"
-    algorithm(usage, ctx.standard)  # refuses usages that the region does not offer
+    if algorithm(usage, ctx.standard) not in ctx.keys.kinds():
+        raise UnsupportedKeyUsageInCurrentRegion
     if type == IMPORTED and usage not in SYMMETRIC_USAGES:
         raise InvalidType
     key = ctx.keys.new(

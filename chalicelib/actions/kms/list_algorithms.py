@@ -8,11 +8,13 @@ from chalicelib.model.key import ASYMMETRIC_USAGES, SYMMETRIC_USAGES
 
 def list_algorithms(ctx: Context) -> dict[str, Any]:
     ctx.authorise()
-    pairs = {u: a for u, a in ASYMMETRIC_USAGES.items() if ctx.standard in a.standards}
+    kinds = ctx.keys.kinds()
+    pairs = {u: a for u, a in ASYMMETRIC_USAGES.items() if ctx.standard in a.standards and a.kind in kinds}
     return {
         "SymmetricAlgorithms": [
             {"KeyUsage": usage, "Algorithm": by_standard[ctx.standard]}
             for usage, by_standard in SYMMETRIC_USAGES.items()
+            if by_standard[ctx.standard] in kinds
         ],
         "AsymmetricAlgorithms": [
             {"KeyUsage": u, "Algorithm": a.kind} for u, a in pairs.items() if not a.signs

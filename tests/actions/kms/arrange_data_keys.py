@@ -86,9 +86,7 @@ def state_of(kms: Client, data_key: str) -> str:
 
 
 def names(kms: Client, **filters: Any) -> list[str]:
-    return [
-        m.DataKeyName for m in kms.ListDataKeyDetail(**{"Limit": 200, **filters}).DataKeyMetadatas or ()
-    ]
+    return [m.DataKeyName for m in kms.ListDataKeyDetail(**{"Limit": 200, **filters}).DataKeyMetadatas or ()]
 
 
 def quota(installation: Installation, region: str = SM) -> int:

@@ -158,9 +158,7 @@ def last_used(kms: Client, key: str) -> int:
 
 
 def encrypt(kms: Client, key: str, plaintext: bytes = CANARY.encode(), context: str = "") -> str:
-    answer = kms.Encrypt(
-        KeyId=key, Plaintext=base64.b64encode(plaintext).decode(), EncryptionContext=context
-    )
+    answer = kms.Encrypt(KeyId=key, Plaintext=base64.b64encode(plaintext).decode(), EncryptionContext=context)
     return str(answer.CiphertextBlob)
 
 
@@ -188,9 +186,7 @@ def quota(installation: Installation, region: str = SM) -> int:
 
 def everything(kms: Client) -> str:
     """All that the API shows of the keys of an account's region."""
-    shown = [
-        outputs(kms.ListKeyDetail(Limit=200, Role=role, KeyUsage="ALL", OrderType=1)) for role in (0, 1)
-    ]
+    shown = [outputs(kms.ListKeyDetail(Limit=200, Role=role, KeyUsage="ALL", OrderType=1)) for role in (0, 1)]
     return json.dumps(shown, sort_keys=True)
 
 

@@ -76,9 +76,7 @@ def test_limits_of_the_type(kms: Client) -> None:
 
 
 @pytest.mark.parametrize("region", [SM, FIPS])
-@pytest.mark.parametrize(
-    "usage", ["", "ENCRYPT_DECRYPT", "ENCRYPT_DECRYPT_SM4", "ENCRYPT_DECRYPT_AES_256"]
-)
+@pytest.mark.parametrize("usage", ["", "ENCRYPT_DECRYPT", "ENCRYPT_DECRYPT_SM4", "ENCRYPT_DECRYPT_AES_256"])
 def test_every_symmetric_usage_in_every_region(installation: Installation, region: str, usage: str) -> None:
     kms = installation.client("kms", region)
     key = make(kms, KeyUsage=usage)

@@ -50,7 +50,10 @@ READS = {
     "ReEncrypt",
 }
 WITH_MEMBER_ACCOUNT = (
-    *(set(ONE) - {"BindCloudResource", "Encrypt", "GenerateDataKey", "ListKeyRotations", "UnbindCloudResource"}),
+    *(
+        set(ONE)
+        - {"BindCloudResource", "Encrypt", "GenerateDataKey", "ListKeyRotations", "UnbindCloudResource"}
+    ),
     *MANY,
 )
 OPTIONAL = {("CreateKey", "Description"), ("EnableKeyRotation", "RotateDays"), ("GenerateDataKey", "KeySpec")}
@@ -219,9 +222,7 @@ def test_a_region_is_needed_by_all_but_get_regions(installation: Installation) -
             call(unheard_of, action, **given)
 
 
-def test_no_plaintext_and_no_description_gets_into_the_trail(
-    installation: Installation, kms: Client
-) -> None:
+def test_no_plaintext_and_no_description_gets_into_the_trail(installation: Installation, kms: Client) -> None:
     context = json.dumps({"purpose": CANARY})
     key = make(kms, Description=CANARY)
     blob = encrypt(kms, key, context=context)

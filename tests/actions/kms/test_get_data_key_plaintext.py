@@ -102,9 +102,7 @@ def test_what_is_sealed_for_one_data_key_opens_for_no_other(installation: Instal
 
 def test_every_bit_of_what_is_sealed_counts(installation: Installation, kms: Client) -> None:
     key = make_key(kms)
-    data_key = kms.ImportDataKey(
-        KeyId=key, ImportType=2, ImportKeyMaterial=SECRET, DataKeyName="d"
-    ).DataKeyId
+    data_key = kms.ImportDataKey(KeyId=key, ImportType=2, ImportKeyMaterial=SECRET, DataKeyName="d").DataKeyId
     row = row_of(installation, data_key)
     read = ciphertext_blob.decode(record.decode(row.body)["sealed"])
     assert (read.key_id, read.backing_version) == (key, 1)

@@ -169,9 +169,7 @@ def test_a_key_that_is_not_the_ciphertexts_own_is_refused(kms: Client) -> None:
     made = kms.GenerateDataKey(KeyId=make_key(kms), KeySpec="AES_256")
     for key in (make_key(kms, "other"), UNKNOWN):
         with refused("InvalidParameterValue.InvalidKeyId"):
-            kms.ImportDataKey(
-                ImportType=1, ImportKeyMaterial=made.CiphertextBlob, DataKeyName="d", KeyId=key
-            )
+            kms.ImportDataKey(ImportType=1, ImportKeyMaterial=made.CiphertextBlob, DataKeyName="d", KeyId=key)
     assert names(kms) == []
 
 

@@ -17,28 +17,28 @@ def test_a_line_shows_what_describe_key_shows(kms: Client) -> None:
 
 @pytest.fixture
 def five(installation: Installation, kms: Client) -> Client:
-    """Keys e, d, c, b, a, made in this order, a second apart."""
-    for alias in "edcba":
+    """Keys z, y, x, w, v, made in this order, a second apart: letters that no key id has."""
+    for alias in "zyxwv":
         make(kms, alias, Type=2)
         installation.clock.advance(1)
     return kms
 
 
 def test_the_newest_comes_first_unless_the_oldest_is_asked_for(five: Client) -> None:
-    assert aliases(five) == aliases(five, OrderType=0) == ["a", "b", "c", "d", "e"]
-    assert aliases(five, OrderType=1) == ["e", "d", "c", "b", "a"]
+    assert aliases(five) == aliases(five, OrderType=0) == ["v", "w", "x", "y", "z"]
+    assert aliases(five, OrderType=1) == ["z", "y", "x", "w", "v"]
 
 
 def test_a_change_does_not_move_a_key(five: Client) -> None:
-    (key,) = (m.KeyId for m in five.ListKeyDetail(SearchKeyAlias="d").KeyMetadatas)
+    (key,) = (m.KeyId for m in five.ListKeyDetail(SearchKeyAlias="y").KeyMetadatas)
     five.UpdateAlias(KeyId=key, Alias="new")
     five.UpdateKeyDescription(KeyId=key, Description="x")
-    assert aliases(five) == ["a", "b", "c", "new", "e"]
+    assert aliases(five) == ["v", "w", "x", "new", "z"]
 
 
 def test_pages_fit_together_and_count_all_matches(five: Client) -> None:
     pages = [five.ListKeyDetail(Offset=offset, Limit=2) for offset in (0, 2, 4, 6)]
-    assert [[m.Alias for m in p.KeyMetadatas] for p in pages] == [["a", "b"], ["c", "d"], ["e"], []]
+    assert [[m.Alias for m in p.KeyMetadatas] for p in pages] == [["v", "w"], ["x", "y"], ["z"], []]
     assert {p.TotalCount for p in pages} == {5}
     assert aliases(five, Offset=2**63 - 1) == []
 
@@ -79,14 +79,14 @@ def test_the_origin_filters(kms: Client) -> None:
 
 def test_a_part_of_the_alias_or_of_the_id_is_enough(installation: Installation, kms: Client) -> None:
     keys = {}
-    for alias in ("db", "my-db-1", "cache", "DB"):
+    for alias in ("sql", "my-sql-1", "cache", "SQL"):
         keys[alias] = make(kms, alias, Type=2)
         installation.clock.advance(1)
-    assert aliases(kms, SearchKeyAlias="db") == ["my-db-1", "db"]
+    assert aliases(kms, SearchKeyAlias="sql") == ["my-sql-1", "sql"]
     assert aliases(kms, SearchKeyAlias=keys["cache"]) == ["cache"]
     assert aliases(kms, SearchKeyAlias=keys["cache"][3:30]) == ["cache"]
     assert aliases(kms, SearchKeyAlias="nothing") == []
-    assert kms.ListKeyDetail(SearchKeyAlias="b", Limit=1).TotalCount == 2
+    assert kms.ListKeyDetail(SearchKeyAlias="ql", Limit=1).TotalCount == 2
 
 
 def test_the_role_tells_the_users_keys_from_those_of_products(kms: Client, ssm: Client) -> None:
@@ -114,9 +114,9 @@ def test_tag_filters_are_anded_and_their_values_ored(kms: Client) -> None:
 
 
 def test_filters_work_together(five: Client) -> None:
-    make(five, "ab")
-    assert aliases(five, SearchKeyAlias="b", Origin="EXTERNAL", KeyState=4) == ["b"]
-    assert aliases(five, SearchKeyAlias="b", KeyState=1) == ["ab"]
+    make(five, "vw")
+    assert aliases(five, SearchKeyAlias="w", Origin="EXTERNAL", KeyState=4) == ["w"]
+    assert aliases(five, SearchKeyAlias="w", KeyState=1) == ["vw"]
 
 
 def test_each_region_and_account_lists_its_own(installation: Installation, kms: Client) -> None:

@@ -117,9 +117,7 @@ def test_a_key_is_gone_at_its_deletion_date_swept_or_not(
     assert state_of(kms, key) == "PendingDelete"
     installation.clock.advance(1)
     for _ in range(2):
-        assert (
-            code(functools.partial(call, kms, action, **parameters_of(action, key, blob))) == NOT_FOUND
-        )
+        assert code(functools.partial(call, kms, action, **parameters_of(action, key, blob))) == NOT_FOUND
         assert (kms.ListKeys().TotalCount, kms.ListKeyDetail().TotalCount) == (0, 0)
         assert kms.GetServiceStatus().CmkUserCount == 0
         schedule.run(installation.service, "delete_expired_keys")

@@ -31,7 +31,9 @@ def test_a_name_that_is_none_is_refused(kms: Client, name: str) -> None:
     assert names(kms) == ["d"]
 
 
-def test_a_name_that_is_taken_is_refused_unless_it_is_its_own(installation: Installation, kms: Client) -> None:
+def test_a_name_that_is_taken_is_refused_unless_it_is_its_own(
+    installation: Installation, kms: Client
+) -> None:
     data_key = make(kms)
     make(kms, "other", state="PendingDelete")
     before = everything(kms)
