@@ -22,7 +22,7 @@ from chalicelib.errors import (
 )
 from chalicelib.formats import ciphertext_blob
 from chalicelib.hsm.port import Damaged
-from chalicelib.model.data_key import DataKey
+from chalicelib.model.data_key import DataKey, DataKeyState
 from chalicelib.model.key import KeyState
 from chalicelib.table import data_keys as rows
 from chalicelib.table.keys import key_row_key
@@ -61,6 +61,12 @@ class DataKeyStore:
         """Every data key that is not gone, oldest first."""
         found = rows.list_all(self._ctx.table, self._account, self._region)
         return [d for d in found if not d.is_gone(self._ctx.now)]
+
+    def encrypted_under(self, key_id: str) -> list[str]:
+        """The names of the data keys that a CMK encrypts, but for those that are pending deletion themselves."""
+        return [
+            d.name for d in self.list_all() if d.key_id == key_id and d.state is not DataKeyState.PENDING_DELETE
+        ]
 
     def keys_of(self, data_keys: Sequence[DataKey]) -> list[Key]:
         """The CMK of each, for the service's own use; raises CmkNotFound."""

@@ -24,6 +24,7 @@ TAKEN: list[tuple[str, str, str, Any]] = [
     ("KEYSTEAD_HSM", "software", "hsm", "software"),
     ("KEYSTEAD_SOFTWARE_HSM_IN_PRODUCTION", "on", "software_hsm_in_production", True),
     ("KEYSTEAD_SEAL_PASSPHRASE", "correct horse", "seal_passphrase", "correct horse"),
+    ("KEYSTEAD_LIBCRYPTO", "/usr/lib/libcrypto.so.3", "libcrypto", "/usr/lib/libcrypto.so.3"),
     ("KEYSTEAD_THROTTLE", "off", "throttle", False),
     ("KEYSTEAD_THROTTLE", "ON", "throttle", True),
     (

@@ -26,7 +26,7 @@ _CIPHERS: Final[dict[KeyKind, Callable[[Any], BlockCipherAlgorithm]]] = {
     KeyKind.AES_256: AES256,
     KeyKind.SM4: SM4,
 }
-"""Their keys are documented as bytes-like, and typed as bytes."""
+"""Keys are documented as bytes-like; SM4 types them as bytes."""
 _LABEL: Final = 0x58
 """`X`, the Label of the key derivation."""
 _CHECK_LABEL: Final = 0x43
@@ -85,7 +85,7 @@ class MessageKey:
     def open_sealed(self, message: bytes, associated_data: bytes) -> bytes:
         """The plaintext; Damaged for whatever is not a message made with this key and associated data."""
         nonce, sealed = message[1 : 1 + NONCE_BYTES], message[1 + NONCE_BYTES :]
-        if message[:1] != self._suite or len(nonce) < NONCE_BYTES:
+        if message[:1] != self._suite:
             raise Damaged
         return aead.open_sealed(self._kind, self._derive(nonce), nonce[12:], sealed, associated_data)
 

@@ -162,7 +162,8 @@ def use(libcrypto: str = "") -> Engine:
     usable. Raises HsmMisconfigured if what was named, or nothing, is usable. Keys that exist keep their engine.
     """
     with _lock:
-        _chosen[:] = [_find(libcrypto)]
+        if not _chosen or _chosen[0][0] != libcrypto:
+            _chosen[:] = [(libcrypto, _find(libcrypto))]
     return engine()
 
 
@@ -170,8 +171,8 @@ def engine() -> Engine:
     """The process's engine: the one that `use` chose, or as `use()` would choose it. Raises HsmMisconfigured."""
     with _lock:
         if not _chosen:
-            _chosen.append(_find(""))
-        found = _chosen[0]
+            _chosen.append(("", _find("")))
+        _, found = _chosen[0]
     if isinstance(found, str):
         raise HsmMisconfigured(found)
     return found
@@ -195,8 +196,8 @@ def describe() -> str:
 
 
 _lock: Final = threading.Lock()
-_chosen: Final[list[Engine | str]] = []
-"""The engine, or why there is none; nothing before the first use."""
+_chosen: Final[list[tuple[str, Engine | str]]] = []
+"""What was asked for, and the engine or why there is none; nothing before the first use."""
 
 
 def _find(libcrypto: str) -> Engine | str:

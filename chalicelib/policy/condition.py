@@ -8,11 +8,13 @@ given, and a denial stands.
 
 import base64
 import binascii
+import functools
 import ipaddress
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from decimal import Decimal, InvalidOperation
+from operator import eq, ge, gt, le, lt
 from typing import Any, Final
 
 from chalicelib.policy.pattern import Pattern, fill, has_variables, without_variables
@@ -79,10 +81,11 @@ def compile_condition(
         if operator == _NULL_EQUAL:
             wanted_null = {_boolean(t) for t in texts}
             return Condition(key, lambda _values, _request: False in wanted_null, True in wanted_null)
+        _, read, _, _ = _OPERATORS[base]
         comparison = _Comparison(
             *_OPERATORS[base],
             # Texts with variables are read when it is known who calls.
-            fixed=tuple(_OPERATORS[base][1](t) for t in texts if not has_variables(t)),
+            fixed=tuple(read(t) for t in texts if not has_variables(t)),
             open=tuple(t for t in texts if has_variables(t)),
             in_doubt=in_doubt,
         )
@@ -90,10 +93,12 @@ def compile_condition(
         raise MalformedCondition("ConditionContent", f"A value of {base} has the wrong form.") from None
     # Plain negative operators on several values (tags) mean: none of them.
     every = quantifier == "for_all_value" or (comparison.negative and not quantifier)
-    combine = all if every else any
 
     def test(given: tuple[str, ...], request: Request) -> bool:
-        return combine(comparison.holds(value, request) for value in given)
+        for value in given:
+            if comparison.holds(value, request) is not every:
+                return not every
+        return every
 
     return Condition(key, test, name.endswith("_if_exist"))
 
@@ -117,8 +122,9 @@ class _Comparison:
         given = _read(self.read_given, value)
         if given is None:
             return self.in_doubt
-        if any(self.compare(given, wanted) for wanted in self.fixed):
-            return not self.negative
+        for wanted in self.fixed:
+            if self.compare(given, wanted):
+                return not self.negative
         if not self.open:
             return self.negative
         filled = [_read(self.read_wanted, fill(text, request)) for text in self.open]
@@ -161,25 +167,30 @@ def _number(text: str) -> Decimal:
     return number
 
 
+@functools.lru_cache(1024)
 def _time(text: str) -> datetime:
     moment = datetime.fromisoformat(text)
     return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
 
 
-_Address = ipaddress.IPv4Address | ipaddress.IPv6Address
-_Network = ipaddress.IPv4Network | ipaddress.IPv6Network
+_Address = tuple[int, int]
+"""Version and number: in this form an address of one version lies in no network of the other."""
 
 
+@functools.lru_cache(1024)
 def _address(text: str) -> _Address:
     address = ipaddress.ip_address(text)
-    return (isinstance(address, ipaddress.IPv6Address) and address.ipv4_mapped) or address
+    if isinstance(address, ipaddress.IPv6Address) and address.ipv4_mapped:
+        address = address.ipv4_mapped
+    return address.version, int(address)
 
 
-def _network(text: str) -> _Network:
+def _network(text: str) -> tuple[_Address, _Address]:
     network = ipaddress.ip_network(text, strict=False)
     if isinstance(network, ipaddress.IPv6Network) and network.network_address.ipv4_mapped:
         raise ValueError  # addresses of this kind are compared as IPv4
-    return network
+    first, last = network.network_address, network.broadcast_address
+    return (first.version, int(first)), (last.version, int(last))
 
 
 def _binary(text: str) -> bytes:
@@ -189,12 +200,8 @@ def _binary(text: str) -> bytes:
         raise ValueError from None
 
 
-def _equal(given: Any, wanted: Any) -> bool:
-    return bool(given == wanted)
-
-
-def _inside(given: _Address, wanted: _Network) -> bool:
-    return given in wanted
+def _inside(given: _Address, wanted: tuple[_Address, _Address]) -> bool:
+    return wanted[0] <= given <= wanted[1]
 
 
 def _like(given: str, wanted: Pattern) -> bool:
@@ -207,27 +214,27 @@ _Operator = tuple[Callable[[str], Any], Callable[[str], Any], Callable[[Any, Any
 
 
 _OPERATORS: Final[dict[str, _Operator]] = {
-    "string_equal": (str, str, _equal, False),
-    "string_not_equal": (str, str, _equal, True),
-    "string_equal_ignore_case": (str.casefold, str.casefold, _equal, False),
-    "string_not_equal_ignore_case": (str.casefold, str.casefold, _equal, True),
+    "string_equal": (str, str, eq, False),
+    "string_not_equal": (str, str, eq, True),
+    "string_equal_ignore_case": (str.casefold, str.casefold, eq, False),
+    "string_not_equal_ignore_case": (str.casefold, str.casefold, eq, True),
     "string_like": (str, Pattern.of, _like, False),
     "string_not_like": (str, Pattern.of, _like, True),
     **{
         f"{kind}_{name}": (read, read, compare, negative)
         for kind, read in (("numeric", _number), ("date", _time))
         for name, compare, negative in (
-            ("equal", _equal, False),
-            ("not_equal", _equal, True),
-            ("less_than", lambda given, wanted: bool(given < wanted), False),
-            ("less_than_equal", lambda given, wanted: bool(given <= wanted), False),
-            ("greater_than", lambda given, wanted: bool(given > wanted), False),
-            ("greater_than_equal", lambda given, wanted: bool(given >= wanted), False),
+            ("equal", eq, False),
+            ("not_equal", eq, True),
+            ("less_than", lt, False),
+            ("less_than_equal", le, False),
+            ("greater_than", gt, False),
+            ("greater_than_equal", ge, False),
         )
     },
     "ip_equal": (_address, _network, _inside, False),
     "ip_not_equal": (_address, _network, _inside, True),
-    "bool_equal": (_boolean, _boolean, _equal, False),
-    "binary_equal": (_binary, _binary, _equal, False),
+    "bool_equal": (_boolean, _boolean, eq, False),
+    "binary_equal": (_binary, _binary, eq, False),
 }
 """Name -> how the request's and the policy's values are read, how the two compare, whether the result is turned round."""

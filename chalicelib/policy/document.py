@@ -93,11 +93,16 @@ class Statement:
 
     def applies(self, wanted: tuple[str, ...], request: Request) -> bool:
         """Whether the statement, which covers the action, also covers resource and circumstances."""
-        return (
-            any(r.matches(wanted, request) for r in self.resources)
-            and all(c.holds(request) for c in self.conditions)
-            and (not self.principals or self._names(request.principals))
-        )
+        # Loops: this is where the time of a decision goes.
+        for resource in self.resources:
+            if resource.matches(wanted, request):
+                break
+        else:
+            return False
+        for condition in self.conditions:
+            if not condition.holds(request):
+                return False
+        return not self.principals or self._names(request.principals)
 
     def _names(self, caller: frozenset[str]) -> bool:
         return any(not caller.isdisjoint(names) for names in self.principals.values())

@@ -49,7 +49,7 @@ def destroy(kms: Client, key: str, *, is_enabled: bool, days: int = 7) -> None:
 )
 @pytest.mark.parametrize("is_rotated", [False, True])
 def test_a_key_is_created_read_and_destroyed(
-    kms: Client, is_enabled: bool, is_archived: bool, is_rotated: bool, state: str
+    kms: Client, *, is_enabled: bool, is_archived: bool, is_rotated: bool, state: str
 ) -> None:
     key = create(kms, is_enabled=is_enabled, is_rotated=is_rotated, is_archived=is_archived)
     shown = read(kms, key)

@@ -4,8 +4,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from chalicelib.formats import sealed_value
+from chalicelib.formats import aead, sealed_value
 from chalicelib.formats.aead import KEY_BYTES
+from chalicelib.formats.canonical import associated_data
 from chalicelib.hsm.port import Damaged, HsmKey, KeyKind
 from chalicelib.hsm.software import SoftwareHsm
 from tests.formats.damage import damaged_copies
@@ -102,6 +103,22 @@ def test_every_changed_byte_is_damaged(kind: KeyKind, value: bytes) -> None:
     for copy in damaged_copies(sealed):
         with pytest.raises(Damaged):
             sealed_value.open_sealed(HSM, KEYS[kind], SECRET, copy)
+
+
+@pytest.mark.parametrize("start", [b"\x00\x02", b"\x02\x02", b"\x01\x01", b"\x01\x03"])
+def test_another_version_or_kind_is_damaged_although_it_authenticates(start: bytes) -> None:
+    """KS-FMT-7.3: what a later release may make is not mistaken for this format."""
+    key, iv, data_key = KEYS[KeyKind.SM4], bytes(12), bytes(16)
+    wrapped = HSM.encrypt(key, data_key, associated_data("sealed-value-key", *SECRET))
+
+    def made(header: bytes) -> bytes:
+        ad = associated_data("sealed-value", header, *SECRET)
+        return header + wrapped + iv + aead.seal(KeyKind.SM4, data_key, iv, b"value", ad)
+
+    length = len(wrapped).to_bytes(2)
+    assert sealed_value.open_sealed(HSM, key, SECRET, made(b"\x01\x02" + length)) == b"value"
+    with pytest.raises(Damaged):
+        sealed_value.open_sealed(HSM, key, SECRET, made(start + length))
 
 
 def test_the_value_is_not_in_the_bytes() -> None:

@@ -1,6 +1,7 @@
 """The two engines of SM2."""
 
 import contextlib
+import functools
 from collections.abc import Iterator
 
 import pytest
@@ -11,14 +12,24 @@ from chalicelib.hsm.sm2_libcrypto import LibcryptoEngine
 ENGINES = ("libcrypto", "gmssl")
 
 
+@functools.cache
+def find(name: str) -> sm2.Engine | None:
+    """The engine, loaded and tested once; None where there is no libcrypto with SM2."""
+    found = sm2._find(sm2.GMSSL if name == "gmssl" else "")
+    return (
+        None if isinstance(found, str) or (name == "gmssl") is isinstance(found, LibcryptoEngine) else found
+    )
+
+
 @contextlib.contextmanager
 def engine_in_use(name: str) -> Iterator[sm2.Engine]:
-    """Makes an engine the process's, and puts back what was; skips where there is no libcrypto with SM2."""
+    """Makes an engine the process's, and puts back what was; skips where there is none."""
+    found = find(name)
+    if found is None:
+        pytest.skip("no OpenSSL 3 with SM2 on this machine")
     before = sm2._chosen[:]
     try:
-        found = sm2.use(sm2.GMSSL if name == "gmssl" else "")
-        if name == "libcrypto" and not isinstance(found, LibcryptoEngine):
-            pytest.skip("no OpenSSL 3 with SM2 on this machine")
+        sm2._chosen[:] = [(name, found)]
         public._load.cache_clear()
         yield found
     finally:

@@ -259,7 +259,7 @@ def test_every_changed_signature_is_refused(bench: Bench, use: SignatureAlgorith
     """KS-FMT-10.2."""
     kind = SIGNED_BY[use]
     signature = bench.hsm.sign(bench.key(kind), use, MESSAGE, is_digest=False)
-    for copy in list(one_byte_flipped(signature))[:: max(1, len(signature) // 40)]:
+    for copy in list(one_byte_flipped(signature))[:: max(1, len(signature) // 24)]:
         with pytest.raises(public.BadSignature):
             public.verify(bench.public(kind), use, MESSAGE, copy, is_digest=False)
 
@@ -426,7 +426,7 @@ def test_every_bad_import_has_one_outcome(bench: Bench, use: Padding) -> None:
         good = public.encrypt_to(pem, use, bytes(size))
         lengths = {0, 1, 15, 16, 17, 24, 31, 32, 33, 190} - {size}
         bad = [public.encrypt_to(pem, use, bytes(length)) for length in sorted(lengths)]
-        bad += list(one_byte_flipped(good))[::2]
+        bad += list(one_byte_flipped(good))[::4]
         bad += [public.encrypt_to(other, use, bytes(size)), b"", good[:-1], good + b"\0", b"\xff" * 256]
         bad += [
             public.encrypt_to(pem, padding, bytes(size)) for padding in RSA_PADDINGS if padding is not use

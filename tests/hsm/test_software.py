@@ -415,9 +415,20 @@ def test_closing_forgets_the_seal_key(settings: Settings) -> None:
     hsm.close()
     assert not any(file._seal_key)
     assert len(file._seal_key) == 32
+    assert hsm._domain_keys == {}
     for use in (hsm.describe, hsm.rotate):
         with pytest.raises(HsmUnavailable):
             use()
+
+
+def test_closing_forgets_unwrapped_keys() -> None:
+    hsm = SoftwareHsm.ephemeral(DOMAIN)
+    hsm.encrypt(hsm.generate(KeyKind.SM4, b"place"), b"", b"")
+    hsm.public_key(hsm.generate(KeyKind.EC_P256, b"place"))
+    caches = (hsm._message_key, hsm._private_key)
+    assert [cache.cache_info().currsize for cache in caches] == [1, 1]
+    hsm.close()
+    assert [cache.cache_info().currsize for cache in caches] == [0, 0]
 
 
 def test_nothing_that_is_shown_has_key_material(settings: Settings) -> None:

@@ -45,9 +45,7 @@ class World:
     def process(self, clock: ManualClock, table: Table | None = None) -> Service:
         """Another process on the same rows and the same keystore."""
         on = table or self.table
-        return Service(
-            self.installation.settings, clock, lambda _domain: on, self.installation.service.hsm
-        )
+        return Service(self.installation.settings, clock, lambda _domain: on, self.installation.service.hsm)
 
     def members(self, alias: str) -> dict[str, Any]:
         """What is in a key's own row."""

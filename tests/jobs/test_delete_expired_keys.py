@@ -34,7 +34,7 @@ def world(monkeypatch: pytest.MonkeyPatch) -> World:
     world = World(monkeypatch, NOON - 60 * DAY)
     kms = world.kms
     for alias in (*DUE, *KEPT):
-        world.ids[alias] = make(kms, alias, **({"Type": 2} if alias == "external" else {}))
+        world.ids[alias] = make(kms, alias, Type=2 if alias == "external" else 1)
     kms.EnableKeyRotation(KeyId=world.ids["old"])
     rotate(world.installation, kms, world.ids["old"], 11)
     for alias in ("old", "plain"):
@@ -107,8 +107,8 @@ def test_a_destroyed_key_is_unknown_to_every_call_and_its_alias_free(world: Worl
     for alias in DUE:
         key = world.ids[alias]
         for call in (
-            lambda k=key: world.kms.CancelKeyDeletion(KeyId=k),  # type: ignore[misc]
-            lambda k=key: state_of(world.kms, k),  # type: ignore[misc]
+            lambda k=key: world.kms.CancelKeyDeletion(KeyId=k),
+            lambda k=key: state_of(world.kms, k),
         ):
             assert code(call) == "ResourceUnavailable.CmkNotFound"
         assert make(world.kms, alias) != key
@@ -294,9 +294,7 @@ def test_each_region_of_one_table_is_swept_by_itself(clock: ManualClock) -> None
 
 
 def test_each_account_keeps_its_own(installation: Installation) -> None:
-    clients = [
-        installation.client("kms", who=who) for who in (installation.root, installation.add_account())
-    ]
+    clients = [installation.client("kms", who=who) for who in (installation.root, installation.add_account())]
     ids = [make(kms, "due", "PendingDelete") for kms in clients]
     installation.clock.advance(7 * DAY)
     clients[0].CreateKey(Alias="kept")

@@ -145,9 +145,9 @@ def test_two_runners_at_once_rotate_each_key_once(world: World, tmp_path: Path) 
         outcomes = list(pool.map(work, range(2)))
     assert (sum(o.done for o in outcomes), sum(o.failed for o in outcomes)) == (3, 0)
     for alias, versions in (("a", 2), ("b", 2), ("old", 9)):
-        row = tables[0].get(f"K#{world.installation.root.uin}#{SM}#{world.ids[alias]}", "M")
-        assert row is not None
-        assert rows.from_row(row).current.version == versions
+        found = tables[0].get(f"K#{world.installation.root.uin}#{SM}#{world.ids[alias]}", "M")
+        assert found is not None
+        assert rows.from_row(found).current.version == versions
     for table in tables:
         table.close()
 

@@ -492,5 +492,5 @@ def _only(expected: Any, answer: Any) -> Any:
 
 TestDataKeys = DataKeyMachine.TestCase
 TestDataKeys.settings = settings(
-    max_examples=30, stateful_step_count=50, deadline=None, suppress_health_check=[HealthCheck.too_slow]
+    max_examples=20, stateful_step_count=50, deadline=None, suppress_health_check=[HealthCheck.too_slow]
 )

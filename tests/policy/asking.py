@@ -26,7 +26,7 @@ def policy(*statements: dict[str, Any], name: str = "P", trust: bool = False) ->
 
 
 def request(action: str = "kms:Decrypt", resource: str = KEY, **members: Any) -> Request:
-    return Request(**{"action": action, "resource": resource, "uin": USER, "owner_uin": OWNER, **members})
+    return Request(action, resource, **{"uin": USER, "owner_uin": OWNER, **members})
 
 
 def allowed(*statements: dict[str, Any], asked: Request | None = None) -> bool:

@@ -96,10 +96,7 @@ def with_variables(text: str, ask: Ask) -> str | None:
 
 
 def action_fits(pattern: str, action: str) -> bool:
-    pattern = pattern.lower()
-    if pattern.startswith("name/"):
-        pattern = pattern[len("name/") :]
-    return wild(pattern, action.lower())
+    return wild(pattern.lower().removeprefix("name/"), action.lower())
 
 
 def resource_fits(pattern: str, ask: Ask) -> Answer:

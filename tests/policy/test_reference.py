@@ -19,29 +19,42 @@ REQUESTS: Final = 50
 """Per policy; 4 x 500 x 50 make 100,000 decisions."""
 
 ACTIONS: Final = ["kms:Decrypt", "kms:ListKeys", "ssm:GetSecretValue", "ssm:PutSecretValue"]
-ACTION_PATTERNS: Final = (
-    ["*", "*:*", "kms:*", "name/kms:*", "ssm:*", "name/ssm:*"]
-    + ["KMS:decrypt", "name/kms:Decrypt", "kms:*Key*", "kms:*e*y*", "kms:Decryp", "*:*SecretValue"]
-    + ["ssm:Get*", "ssm:Get**Value", "ssm:Put*Value*", "ssm:GetSecretValue", "*:List*"]
-)
+ACTION_PATTERNS: Final = [
+    *("*", "*:*", "kms:*", "name/kms:*", "ssm:*", "name/ssm:*"),
+    *("KMS:decrypt", "name/kms:Decrypt", "kms:*Key*", "kms:*e*y*", "kms:Decryp", "*:*SecretValue"),
+    *("ssm:Get*", "ssm:Get**Value", "ssm:Put*Value*", "ssm:GetSecretValue", "*:List*"),
+]
 REGIONS: Final = ["", "", "*", "ap-guangzhou", "ap-guangzhou", "ap-shanghai"]
 ACCOUNTS: Final = ["", "", "*", "uin/*", "uin/1", "uin/1", "uin/2", "uin/${uin}", "uin/${owner_uin}"]
-PATHS: Final = (
-    ["*", "key/*", "secret/*", "key", "secret/", "**", "*/db", "*db*", "*/creatorUin/*"]
-    + ["secret/creatorUin/*", "secret/creatorUin/11", "secret/creatorUin/11/", "secret/creatorUin/11/*"]
-    + ["secret/creatorUin/11/db", "secret/creatorUin/1*", "secret/creatorUin/*/d*", "key/creatorUin/12/k1"]
-    + ["secret/creatorUin/${uin}", "secret/creatorUin/${uin}/*", "*/${uin}/*", "key/creatorUin/${uin}*"]
-    + ["secret/${app_id}/*", "secret/creatorUin/${owner_uin}/db", "${app_id}*", "s*/c*/1*/d"]
-)
-ASKED_PATHS: Final = (
-    ["key/*", "secret/*", "secret/creatorUin/11/db", "secret/creatorUin/11/db2", "secret/creatorUin/12/db"]
-    + ["key/creatorUin/12/k1", "key/creatorUin/11/k2", "secret/creatorUin/1/db", "secret/creatorUin/11"]
-    + ["secret/77/x", "secret/creatorUin/11/db/below"]
-)
+PATHS: Final = [
+    *("*", "key/*", "secret/*", "key", "secret/", "**", "*/db", "*db*", "*/creatorUin/*"),
+    *("secret/creatorUin/*", "secret/creatorUin/11", "secret/creatorUin/11/", "secret/creatorUin/11/*"),
+    *("secret/creatorUin/11/db", "secret/creatorUin/1*", "secret/creatorUin/*/d*", "key/creatorUin/12/k1"),
+    *("secret/creatorUin/${uin}", "secret/creatorUin/${uin}/*", "*/${uin}/*", "key/creatorUin/${uin}*"),
+    *("secret/${app_id}/*", "secret/creatorUin/${owner_uin}/db", "${app_id}*", "s*/c*/1*/d"),
+]
+ASKED_PATHS: Final = [
+    *("key/*", "secret/*", "secret/creatorUin/11/db", "secret/creatorUin/11/db2", "secret/creatorUin/12/db"),
+    *("key/creatorUin/12/k1", "key/creatorUin/11/k2", "secret/creatorUin/1/db", "secret/creatorUin/11"),
+    *("secret/77/x", "secret/creatorUin/11/db/below"),
+]
 UINS: Final = ["11", "11", "12", "1", "*", "11/db", "", "1?"]
 APP_IDS: Final = ["", "77", "77", "creatorUin", "*", "creatorUin/11"]
 
-TEXTS: Final = ["a&b", "A&B", "a&c", "env&prod", "env&*", "*", "e*v&p?od", "11", "${uin}", "${uin}&b", "", "true"]
+TEXTS: Final = [
+    "a&b",
+    "A&B",
+    "a&c",
+    "env&prod",
+    "env&*",
+    "*",
+    "e*v&p?od",
+    "11",
+    "${uin}",
+    "${uin}&b",
+    "",
+    "true",
+]
 VALUES: Final[dict[str, list[Any]]] = {
     "string": TEXTS,
     "numeric": [11, 12, 11.5, "11.0", "-3", "${uin}", 10**20],
@@ -133,7 +146,10 @@ def document(tape: Tape) -> dict[str, Any]:
 def ask(tape: Tape) -> reference.Ask:
     path = tape.pick(ASKED_PATHS)
     service = path.split("/")[0].replace("key", "kms").replace("secret", "ssm")
-    region, owner = tape.pick(["ap-guangzhou", "ap-guangzhou", "ap-shanghai"]), tape.pick(["1", "1", "1", "2"])
+    region, owner = (
+        tape.pick(["ap-guangzhou", "ap-guangzhou", "ap-shanghai"]),
+        tape.pick(["1", "1", "1", "2"]),
+    )
     return reference.Ask(
         tape.pick([a for a in ACTIONS if a.startswith(service)]),
         f"qcs::{service}:{region}:uin/{tape.pick(['1', '1', '1', '2'])}:{path}",
@@ -153,10 +169,8 @@ def ask(tape: Tape) -> reference.Ask:
 def test_the_engine_decides_like_the_reference(run: int) -> None:
     seen: Counter[str] = Counter()
 
-    @settings(
-        max_examples=POLICIES, deadline=None, database=None, suppress_health_check=list(HealthCheck)
-    )
-    @given(st.binary(min_size=150, max_size=150), st.binary(min_size=1200, max_size=1200))
+    @settings(max_examples=POLICIES, deadline=None, database=None, suppress_health_check=list(HealthCheck))
+    @given(st.binary(min_size=150, max_size=150), st.binary(min_size=1300, max_size=1300))
     def compare(policies: bytes, requests: bytes) -> None:
         tape = Tape(policies)
         documents = [document(tape) for _ in range(1 + tape.one_in(2))]
@@ -178,7 +192,11 @@ def test_the_engine_decides_like_the_reference(run: int) -> None:
                     {key: tuple(values) for key, values in asked.attributes.items()},
                 ),
             )
-            assert decision.allowed == reference.allows(documents, session, asked), (documents, session, asked)
+            assert decision.allowed == reference.allows(documents, session, asked), (
+                documents,
+                session,
+                asked,
+            )
             seen["allowed" if decision.allowed else "denied" if decision.policy else "unmatched"] += 1
 
     compare()

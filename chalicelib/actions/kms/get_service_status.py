@@ -3,6 +3,7 @@
 from typing import Any
 
 from chalicelib.context import Context
+from chalicelib.model.data_key import MAX_DATA_KEYS, DataKeyState
 from chalicelib.model.key import MAX_KEYS, USER, KeyState
 
 
@@ -22,4 +23,10 @@ def get_service_status(ctx: Context) -> dict[str, Any]:
         "SubscriptionInfo": "",
         "CmkUserCount": used,
         "CmkLimit": MAX_KEYS,
+        "IsAllowedDataKeyHosted": True,
+        "DataKeyLimit": MAX_DATA_KEYS,
+        "FreeDataKeyLimit": MAX_DATA_KEYS,
+        "DataKeyUsedCount": sum(
+            d.state is not DataKeyState.PENDING_DELETE for d in ctx.data_keys.list_all()
+        ),
     }

@@ -29,11 +29,13 @@ def schedule_key_deletion(
         )
     new = key.schedule_deletion(at=ctx.now + pending_window_in_days * DAY)
     if not ctx.settings.delete_keys_in_use:
-        dependents = ctx.secrets.sealed_under(key.id)
-        if dependents:
-            raise CmkUsedByCloudProduct(
-                f"{len(dependents)} secrets are sealed under the key: {', '.join(dependents[:_NAMED])}."
-                " Delete them or move them to another key first."
-            )
+        for kind, names in (
+            ("secrets", ctx.secrets.sealed_under(key.id)),
+            ("hosted data keys", ctx.data_keys.encrypted_under(key.id)),
+        ):
+            if names:
+                raise CmkUsedByCloudProduct(
+                    f"{len(names)} {kind} need the key: {', '.join(names[:_NAMED])}. Delete them first."
+                )
     ctx.commit(keys.replace(key, new))
     return {"KeyId": key.id, "DeletionDate": new.deletion_at}

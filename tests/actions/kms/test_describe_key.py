@@ -1,3 +1,4 @@
+from chalicelib.clock import ManualClock
 from tests.actions.kms.arrange_keys import (
     DAY,
     Counted,
@@ -8,7 +9,6 @@ from tests.actions.kms.arrange_keys import (
     last_used,
     make,
 )
-from chalicelib.clock import ManualClock
 from tests.installation import Client, Installation
 
 HOUR = 3600

@@ -24,7 +24,7 @@ def test_one_is_enough(kms: Client) -> None:
     assert (state_of(kms, data_key), state_of(kms, other)) == ("Enabled", "Disabled")
 
 
-@pytest.mark.parametrize("count", [1, 99])
+@pytest.mark.parametrize("count", [1, 3])
 def test_all_or_none(kms: Client, count: int) -> None:
     data_keys = [make(kms, f"d{number}", state="Disabled") for number in range(count)]
     pending = make(kms, "pending", state="PendingDelete")

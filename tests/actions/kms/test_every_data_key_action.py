@@ -65,7 +65,7 @@ def test_no_id_an_unknown_one_and_one_past_its_date_are_refused(
     assert names(kms) == ["d"]
     installation.clock.advance(1)
     # Swept or not: here it is not.
-    assert row_of(installation, data_key)
+    assert row_of(installation, data_key).due is not None
     with refused("ResourceUnavailable.DataKeyNotFound"):
         getattr(kms, action)(**parameters_of(action, data_key))
     assert (names(kms), kms.ListDataKeys().TotalCount, kms.ListDataKeyDetail().TotalCount) == ([], 0, 0)

@@ -1,6 +1,7 @@
 """What holds for every action on CMKs: refusals, isolation, dry runs, the audit trail."""
 
 import json
+from typing import Any
 
 import pytest
 
@@ -286,7 +287,7 @@ def test_a_key_pair_does_not_take_the_place_of_a_symmetric_key(kms: Client) -> N
         kms.RotateKey(KeyId=pair)
 
 
-PRODUCT_REFUSES = {
+PRODUCT_REFUSES: dict[str, dict[str, Any]] = {
     "ArchiveKey": {},
     "CancelKeyArchive": {},
     "DisableKey": {},

@@ -78,38 +78,37 @@ def test_options_are_kept(kms: Client) -> None:
     assert names(kms, TagFilters=[{"TagKey": "team"}]) == ["d" * 60]
 
 
-@pytest.mark.parametrize(
-    ("given", "error"),
-    [
-        *(
-            ({"ImportKeyMaterial": material}, "InvalidParameterValue.InvalidPlaintext")
-            for material in (encoded(1025), "no base64", SECRET.rstrip("=")[:-1], SECRET + "\n", "=")
-        ),
-        ({"ImportKeyMaterial": ""}, BAD_MATERIAL),
-        ({"ImportKeyMaterial": "A" * 8193}, BAD_MATERIAL),
-        ({"ImportType": 0}, "InvalidParameterValue.InvalidType"),
-        ({"ImportType": 3}, "InvalidParameterValue.InvalidType"),
-        ({"ImportType": 1}, BAD_MATERIAL),
-        ({"KeyId": ""}, "InvalidParameterValue.InvalidKeyId"),
-        *(({"KeyId": malformed}, "InvalidParameterValue.InvalidKeyId") for malformed in MALFORMED),
-        ({"KeyId": UNKNOWN}, "ResourceUnavailable.CmkNotFound"),
-        ({"DataKeyName": ""}, "InvalidParameterValue.InvalidDataKeyName"),
-        ({"DataKeyName": "-d"}, "InvalidParameterValue.InvalidDataKeyName"),
-        ({"DataKeyName": "d" * 61}, "InvalidParameterValue.InvalidDataKeyName"),
-        ({"Description": "x" * 101}, "InvalidParameter"),
-        ({"HsmClusterId": "cluster"}, "InvalidParameterValue.InvalidHsmClusterId"),
-        (
-            {"Tags": [{"TagKey": "k", "TagValue": "a"}] * 2},
-            "InvalidParameterValue.TagKeysDuplicated",
-        ),
-    ],
-)
-def test_what_is_refused_leaves_nothing(
-    installation: Installation, kms: Client, given: dict[str, Any], error: str
-) -> None:
-    with refused(error) as caught:
-        kms.ImportDataKey(**{**PLAIN, "KeyId": make_key(kms), **given})
-    assert SECRET not in str(caught.value)
+REFUSALS: list[tuple[dict[str, Any], Any]] = [
+    *(
+        ({"ImportKeyMaterial": material}, "InvalidParameterValue.InvalidPlaintext")
+        for material in (encoded(1025), "no base64", SECRET.rstrip("=")[:-1], SECRET + "\n", "=")
+    ),
+    ({"ImportKeyMaterial": ""}, BAD_MATERIAL),
+    ({"ImportKeyMaterial": "A" * 8193}, BAD_MATERIAL),
+    ({"ImportType": 0}, "InvalidParameterValue.InvalidType"),
+    ({"ImportType": 3}, "InvalidParameterValue.InvalidType"),
+    ({"ImportType": 1}, BAD_MATERIAL),
+    ({"KeyId": ""}, "InvalidParameterValue.InvalidKeyId"),
+    *(({"KeyId": malformed}, "InvalidParameterValue.InvalidKeyId") for malformed in MALFORMED),
+    ({"KeyId": UNKNOWN}, "ResourceUnavailable.CmkNotFound"),
+    ({"DataKeyName": ""}, "InvalidParameterValue.InvalidDataKeyName"),
+    ({"DataKeyName": "-d"}, "InvalidParameterValue.InvalidDataKeyName"),
+    ({"DataKeyName": "d" * 61}, "InvalidParameterValue.InvalidDataKeyName"),
+    ({"Description": "x" * 101}, "InvalidParameter"),
+    ({"HsmClusterId": "cluster"}, "InvalidParameterValue.InvalidHsmClusterId"),
+    (
+        {"Tags": [{"TagKey": "k", "TagValue": "a"}] * 2},
+        "InvalidParameterValue.TagKeysDuplicated",
+    ),
+]
+
+
+def test_what_is_refused_leaves_nothing(installation: Installation, kms: Client) -> None:
+    key = make_key(kms)
+    for given, error in REFUSALS:
+        with refused(error) as caught:
+            kms.ImportDataKey(**{**PLAIN, "KeyId": key, **given})
+        assert SECRET not in str(caught.value)
     assert (names(kms), quota(installation)) == ([], 0)
 
 

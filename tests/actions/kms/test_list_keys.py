@@ -27,7 +27,7 @@ def test_only_keys_that_are_enabled_disabled_or_wait_for_material_are_listed_new
 
 
 def test_pages_fit_together_and_count_all(installation: Installation, kms: Client) -> None:
-    keys = []
+    keys: list[str] = []
     for i in range(12):
         keys.insert(0, make(kms, f"k{i}", Type=2))
         installation.clock.advance(1)

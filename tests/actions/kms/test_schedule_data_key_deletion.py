@@ -28,11 +28,11 @@ def test_it_is_pending_until_its_date(installation: Installation, kms: Client, s
         describe(kms, data_key)
 
 
-@pytest.mark.parametrize("days", [0, 6, 31, -7, 2**40])
-def test_limits_of_the_window(kms: Client, days: int) -> None:
+def test_limits_of_the_window(kms: Client) -> None:
     data_key = make(kms)
-    with refused("InvalidParameter.InvalidPendingWindowInDays"):
-        kms.ScheduleDataKeyDeletion(DataKeyId=data_key, PendingWindowInDays=days)
+    for days in (0, 6, 31, -7, 2**40):
+        with refused("InvalidParameter.InvalidPendingWindowInDays"):
+            kms.ScheduleDataKeyDeletion(DataKeyId=data_key, PendingWindowInDays=days)
     assert state_of(kms, data_key) == "Enabled"
 
 

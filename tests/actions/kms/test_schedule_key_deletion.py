@@ -142,3 +142,14 @@ def test_simultaneous_calls_count_once(installation: Installation, kms: Client) 
     ended = together([functools.partial(c.ScheduleKeyDeletion, **given) for c in clients])
     assert sorted(ended) == ["ResourceUnavailable.CmkStateNotSupport"] * 5 + ["ok"]
     assert quota(installation) == 1
+
+
+def test_hosted_data_keys_need_their_key(kms: Client) -> None:
+    key = kms.CreateKey(Alias="cmk").KeyId
+    hosted = kms.GenerateDataKey(KeyId=key, KeySpec="AES_128", IsHostedByKms=1, DataKeyName="hosted").DataKeyId
+    kms.DisableKey(KeyId=key)
+    with refused("FailedOperation.CmkUsedByCloudProduct") as caught:
+        kms.ScheduleKeyDeletion(KeyId=key, PendingWindowInDays=7)
+    assert "hosted" in caught.value.message
+    kms.ScheduleDataKeyDeletion(DataKeyId=hosted, PendingWindowInDays=7)
+    assert kms.ScheduleKeyDeletion(KeyId=key, PendingWindowInDays=7).KeyId == key

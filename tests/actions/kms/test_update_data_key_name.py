@@ -23,11 +23,11 @@ def test_the_name_changes_and_nothing_else(kms: Client, name: str) -> None:
         make(kms, name)
 
 
-@pytest.mark.parametrize("name", ["", "-e", "_e", "e e", "e" * 61, "\u5bc6"])
-def test_a_name_that_is_none_is_refused(kms: Client, name: str) -> None:
+def test_a_name_that_is_none_is_refused(kms: Client) -> None:
     data_key = make(kms)
-    with refused("InvalidParameterValue.InvalidDataKeyName"):
-        kms.UpdateDataKeyName(DataKeyId=data_key, DataKeyName=name)
+    for name in ("", "-e", "_e", "e e", "e" * 61, "\u5bc6"):
+        with refused("InvalidParameterValue.InvalidDataKeyName"):
+            kms.UpdateDataKeyName(DataKeyId=data_key, DataKeyName=name)
     assert names(kms) == ["d"]
 
 
