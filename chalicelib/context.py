@@ -18,6 +18,7 @@ from chalicelib.settings import Settings
 from chalicelib.table.port import Add, Conflict, Expect, Op, Row, Table, add_bounds, key_of
 
 IDENTITY: Final = "identity"
+_MAX_USES: Final = 100_000
 
 
 class Service:
@@ -87,6 +88,8 @@ class Context:
         self.table = service.table(region)
         self.trailing: list[Op] = []
         """Unconditional ops that go along with whatever the call writes."""
+        self.uses: dict[tuple[str, str, str], int] = {}
+        """What to remember of `trailing` once it is written."""
         self.committed = False
         self.authorised = False
         self._dry_run = dry_run
@@ -152,7 +155,14 @@ class Context:
             raise
         if self._dry_run:
             raise DryRunOperation
+        self.written()
+
+    def written(self) -> None:
+        """Note that the call's write, and what trails it, has happened."""
         self.committed = True
+        if len(self.service.uses) > _MAX_USES:
+            self.service.uses.clear()
+        self.service.uses.update(self.uses)
 
 
 def _rehearse(table: Table, ops: Sequence[Op]) -> None:

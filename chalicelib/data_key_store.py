@@ -65,7 +65,9 @@ class DataKeyStore:
     def encrypted_under(self, key_id: str) -> list[str]:
         """The names of the data keys that a CMK encrypts, but for those that are pending deletion themselves."""
         return [
-            d.name for d in self.list_all() if d.key_id == key_id and d.state is not DataKeyState.PENDING_DELETE
+            d.name
+            for d in self.list_all()
+            if d.key_id == key_id and d.state is not DataKeyState.PENDING_DELETE
         ]
 
     def keys_of(self, data_keys: Sequence[DataKey]) -> list[Key]:

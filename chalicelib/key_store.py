@@ -40,7 +40,6 @@ DEFAULT_SECRETS_ALIAS: Final = "kms-ssm"
 """The alias of the CMK that Secrets Manager makes for itself; users cannot take names that start with `kms-`."""
 
 _HOUR: Final = 3600
-_MAX_USES: Final = 100_000
 _TOKEN_BYTES: Final = 32
 _DIGEST: Final = "A message of type DIGEST has the length of the algorithm's digest."
 
@@ -121,14 +120,10 @@ class KeyStore:
     def note_use(self, key: Key) -> None:
         """Write down that the key was used, at most once an hour for each key and process."""
         hour = self._ctx.now - self._ctx.now % _HOUR
-        uses = self._ctx.service.uses
         place = (key.account, key.region, key.id)
-        if uses.get(place) == hour:
-            return
-        if len(uses) >= _MAX_USES:
-            uses.clear()
-        uses[place] = hour
-        self._ctx.trailing.append(rows.put_use(*place, self._ctx.now))
+        if hour not in (self._ctx.service.uses.get(place), self._ctx.uses.get(place)):
+            self._ctx.uses[place] = hour
+            self._ctx.trailing.append(rows.put_use(*place, self._ctx.now))
 
     def find_default(self) -> Key | None:
         """The CMK that Secrets Manager made for itself, if it has done so."""

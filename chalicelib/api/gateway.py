@@ -138,6 +138,7 @@ class Gateway:
                 raise DryRunOperation
             if not ctx.committed:
                 audit.keep(ctx.table, event.row(self._settings.audit_days), ctx.trailing)
+                ctx.written()
             return members
         raise InternalError("The resource is being changed by many calls at once: try again.")
 

@@ -2,31 +2,46 @@
 
 import contextlib
 import functools
+import sys
 from collections.abc import Iterator
 
 import pytest
 
-from chalicelib.hsm import public, sm2
+from chalicelib.hsm import public, sm2, sm2_libcrypto
 from chalicelib.hsm.sm2_libcrypto import LibcryptoEngine
 
 ENGINES = ("libcrypto", "gmssl")
 
 
+def can_be_loaded(path: str) -> bool:
+    """Whether it is an OpenSSL 3 with SM2; whether that is right is for the tests."""
+    try:
+        LibcryptoEngine(path)
+    except sm2.EngineError:
+        return False
+    return True
+
+
 @functools.cache
-def find(name: str) -> sm2.Engine | None:
-    """The engine, loaded and tested once; None where there is no libcrypto with SM2."""
-    found = sm2._find(sm2.GMSSL if name == "gmssl" else "")
-    return (
-        None if isinstance(found, str) or (name == "gmssl") is isinstance(found, LibcryptoEngine) else found
-    )
+def library() -> str:
+    """Where libcrypto is; nothing where there is none."""
+    return next(filter(can_be_loaded, sm2_libcrypto.paths(sys.platform)), "")
+
+
+@functools.cache
+def load(name: str) -> sm2.Engine:
+    """The engine, loaded and tested once."""
+    found = sm2._find(sm2.GMSSL if name == "gmssl" else library())
+    assert not isinstance(found, str), found
+    return found
 
 
 @contextlib.contextmanager
 def engine_in_use(name: str) -> Iterator[sm2.Engine]:
     """Makes an engine the process's, and puts back what was; skips where there is none."""
-    found = find(name)
-    if found is None:
+    if name == "libcrypto" and not library():
         pytest.skip("no OpenSSL 3 with SM2 on this machine")
+    found = load(name)
     before = sm2._chosen[:]
     try:
         sm2._chosen[:] = [(name, found)]

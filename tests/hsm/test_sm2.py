@@ -22,7 +22,7 @@ from chalicelib.hsm.asymmetric import PrivateKey
 from chalicelib.hsm.port import Damaged, HsmMisconfigured, HsmUnavailable, KeyKind
 from chalicelib.hsm.software import SoftwareHsm
 from tests.formats.damage import damaged_copies
-from tests.hsm.conftest import ENGINES, engine_in_use
+from tests.hsm.conftest import ENGINES, engine_in_use, library
 from tests.vectors import make
 from tests.vectors.make_asymmetric import GX, GY, POINT, nonce_where, times
 
@@ -95,10 +95,11 @@ def test_a_path_is_taken_or_refused_never_replaced(name: str, tmp_path: Path) ->
 
 @pytest.mark.usefixtures("unchosen")
 def test_a_path_that_fits_is_used() -> None:
-    usable = [path for path in sm2_libcrypto.paths(sys.platform) if opens(path)]
-    if not usable:
-        pytest.skip("no OpenSSL 3 on this machine")
-    assert isinstance(sm2.use(usable[0]), sm2_libcrypto.LibcryptoEngine)
+    if not library():
+        pytest.skip("no OpenSSL 3 with SM2 on this machine")
+    assert isinstance(sm2.use(library()), sm2_libcrypto.LibcryptoEngine)
+    assert isinstance(sm2.use(sm2.GMSSL), sm2_gmssl.GmsslEngine)
+    assert isinstance(sm2.use(), sm2_libcrypto.LibcryptoEngine)
 
 
 @pytest.mark.usefixtures("unchosen")
@@ -107,14 +108,6 @@ def test_the_same_choice_again_loads_nothing() -> None:
     found = sm2.use(sm2.GMSSL)
     assert sm2.use(sm2.GMSSL) is found
     assert sm2.engine() is found
-
-
-def opens(path: str) -> bool:
-    try:
-        sm2_libcrypto.LibcryptoEngine(path)
-    except sm2.EngineError:
-        return False
-    return True
 
 
 def test_paths_of_a_mac_are_not_the_systems() -> None:
@@ -405,6 +398,23 @@ INTEGERS = st.integers(1, encoding.N - 1)
 @given(INTEGERS, INTEGERS)
 def test_signatures_have_one_encoding(r: int, s: int) -> None:
     assert encoding.decode_signature(encoding.encode_signature(r, s)) == (r, s)
+
+
+@pytest.mark.parametrize("number", [0, encoding.N, encoding.N + 1, 2**256 - 1, 2**256, 2**4096])
+def test_signatures_are_in_range(number: int) -> None:
+    """KS-FMT-10.2."""
+    for r, s in ((number, 1), (1, number)):
+        with pytest.raises(encoding.Malformed):
+            encoding.decode_signature(encoding.encode_signature(r, s))
+
+
+@pytest.mark.parametrize("length", ["8200c8", "830000c8", "84000000c8", "880000000000000c8", "80", "ff", "48"])
+def test_lengths_are_minimal(length: str) -> None:
+    """KS-FMT-10.2: of 200 bytes, 81c8."""
+    good = encoding.encode_ciphertext(encoding.Ciphertext(encoding.G, bytes(32), bytes(200)))
+    whole, head = good[3:], b"\x30\x82"
+    assert good[:2] == b"\x30\x82" or good[:2] == b"\x30\x81"
+    assert encoding.decode_ciphertext(good).c2 == bytes(200)
 
 
 @settings(max_examples=200)

@@ -26,7 +26,5 @@ def get_service_status(ctx: Context) -> dict[str, Any]:
         "IsAllowedDataKeyHosted": True,
         "DataKeyLimit": MAX_DATA_KEYS,
         "FreeDataKeyLimit": MAX_DATA_KEYS,
-        "DataKeyUsedCount": sum(
-            d.state is not DataKeyState.PENDING_DELETE for d in ctx.data_keys.list_all()
-        ),
+        "DataKeyUsedCount": sum(d.state is not DataKeyState.PENDING_DELETE for d in ctx.data_keys.list_all()),
     }

@@ -9,7 +9,7 @@ from tests.actions.kms.arrange_keys import (
     last_used,
     make,
 )
-from tests.installation import Client, Installation
+from tests.installation import Client, Installation, refused
 
 HOUR = 3600
 # What Terraform's provider dereferences without a check.
@@ -95,6 +95,15 @@ def test_an_encryption_that_is_refused_is_no_use_and_hides_none(kms: Client) -> 
 
     key = make(kms)
     assert code(lambda: encrypt(kms, key, context="no JSON")) == "InvalidParameter"
+    assert last_used(kms, key) == 0
+    encrypt(kms, key)
+    assert last_used(kms, key) > 0
+
+
+def test_a_rehearsed_use_does_not_hide_the_next_one(kms: Client) -> None:
+    key = make(kms)
+    with refused("DryRunOperation"):
+        kms.call_raw("Encrypt", {"KeyId": key, "Plaintext": "aGk=", "DryRun": True})
     assert last_used(kms, key) == 0
     encrypt(kms, key)
     assert last_used(kms, key) > 0

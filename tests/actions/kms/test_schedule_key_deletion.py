@@ -105,7 +105,7 @@ def test_secrets_sealed_under_the_key_are_named(installation: Installation, kms:
         ssm.DeleteSecret(SecretName=f"s{i}", RecoveryWindowInDays=0 if i else 1)
     with refused(USED) as caught:
         kms.ScheduleKeyDeletion(KeyId=key, PendingWindowInDays=7)
-    assert "1 secrets are sealed under the key: s0." in str(caught.value)
+    assert "1 secrets need the key: s0." in str(caught.value)
     installation.clock.advance(DAY)
     kms.ScheduleKeyDeletion(KeyId=key, PendingWindowInDays=7)
 
@@ -146,7 +146,9 @@ def test_simultaneous_calls_count_once(installation: Installation, kms: Client) 
 
 def test_hosted_data_keys_need_their_key(kms: Client) -> None:
     key = kms.CreateKey(Alias="cmk").KeyId
-    hosted = kms.GenerateDataKey(KeyId=key, KeySpec="AES_128", IsHostedByKms=1, DataKeyName="hosted").DataKeyId
+    hosted = kms.GenerateDataKey(
+        KeyId=key, KeySpec="AES_128", IsHostedByKms=1, DataKeyName="hosted"
+    ).DataKeyId
     kms.DisableKey(KeyId=key)
     with refused("FailedOperation.CmkUsedByCloudProduct") as caught:
         kms.ScheduleKeyDeletion(KeyId=key, PendingWindowInDays=7)
