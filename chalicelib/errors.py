@@ -331,7 +331,7 @@ class InvalidAlias(ApiError):
 
 class InvalidCiphertext(ApiError):
     code = "InvalidParameterValue.InvalidCiphertext"
-    message = "The ciphertext cannot be decrypted: check CiphertextBlob and EncryptionContext."
+    message = "The ciphertext cannot be decrypted: check CiphertextBlob, EncryptionContext and the region."
 
 
 class InvalidDataKeyId(ApiError):

@@ -67,7 +67,13 @@ class KeyStore:
         key_row = rows.key_row_key(self._account, self._region, blob.key_id)
         backing_row = rows.backing_row_key(self._account, self._region, blob.key_id, blob.backing_version)
         found, older = self._ctx.table.batch_get([key_row, backing_row])
-        key = self._admit(blob.key_id, found)
+        try:
+            key = self._admit(blob.key_id, found)
+        except CmkNotFound:
+            if found is None:
+                # No key ever had this id here: the blob is damaged, or comes from another region or account.
+                raise InvalidCiphertext from None
+            raise
         self._warn(key)
         inline = {backing.version: backing for backing in key.backing}
         if blob.backing_version in inline:

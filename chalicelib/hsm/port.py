@@ -102,7 +102,10 @@ class Hsm(Protocol):
         """A signature over `message`, or over the digest that it is; ValueError for a digest of the wrong length."""
 
     def decrypt_asymmetric(self, key: HsmKey, padding: Padding, ciphertext: bytes) -> bytes:
-        """The plaintext of an RSA or SM2 ciphertext, or Damaged: one outcome for every bad ciphertext."""
+        """The plaintext of an RSA or SM2 ciphertext, or Damaged: one outcome for every bad ciphertext.
+
+        Except that PKCS #1 v1.5 padding rejects implicitly: bad padding gives bytes that nobody chose, and no error.
+        """
 
     def decapsulate(self, key: HsmKey, encapsulated: bytes) -> bytes:
         """The shared secret of an ML-KEM ciphertext (FIPS 203), or Damaged for one of the wrong length."""

@@ -18,7 +18,12 @@ from tests.scenarios import CONTEXT, MUTATING, READING, SCENARIOS, VALUE, Scenar
 every_scenario = pytest.mark.parametrize("scenario", SCENARIOS, ids=str)
 naming = [s for s in SCENARIOS if s.absent]
 
-NOT_FOUND = ("ResourceNotFound", "ResourceUnavailable.CmkNotFound", "ResourceUnavailable.DataKeyNotFound")
+NOT_FOUND = (
+    "InvalidParameterValue.InvalidCiphertext",
+    "ResourceNotFound",
+    "ResourceUnavailable.CmkNotFound",
+    "ResourceUnavailable.DataKeyNotFound",
+)
 
 
 @pytest.fixture(scope="module")

@@ -138,7 +138,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     first = wiring.build(Settings(home=home / "home"))
     bootstrap.ensure(first)
     first.close()
-    running = Server(home / "home", home / "log")
+    running = Server(home / "home", home / "log", KEYSTEAD_THROTTLE="off")
     try:
         yield running
     finally:
@@ -377,7 +377,7 @@ def test_a_wrong_setting_ends_in_one_line(tmp_path: Path, name: str, value: str,
     bootstrap.ensure(first)
     first.close()
     with pytest.raises(AssertionError, match="Keystead cannot start: ") as caught:
-        Server(tmp_path / "home", tmp_path / "log", **{name: value})
+        Server(tmp_path / "home", tmp_path / "log", **{name: value}).stop()
     told = str(caught.value)
     assert says in told
     assert "Traceback" not in told

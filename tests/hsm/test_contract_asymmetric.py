@@ -259,7 +259,7 @@ def test_every_changed_signature_is_refused(bench: Bench, use: SignatureAlgorith
     """KS-FMT-10.2."""
     kind = SIGNED_BY[use]
     signature = bench.hsm.sign(bench.key(kind), use, MESSAGE, is_digest=False)
-    for copy in list(one_byte_flipped(signature))[:: max(1, len(signature) // 24)]:
+    for copy in list(one_byte_flipped(signature))[:: max(1, len(signature) // 16)]:
         with pytest.raises(public.BadSignature):
             public.verify(bench.public(kind), use, MESSAGE, copy, is_digest=False)
 
@@ -320,7 +320,7 @@ def test_an_sm2_digest_has_the_user_id_in_it(bench: Bench) -> None:
 def test_what_is_encrypted_to_a_key_decrypts(bench: Bench, use: Padding) -> None:
     kind = OPENED_BY[use]
     overhead = {Padding.SM2_RAW: 96}.get(use)
-    for size in (1, 15, 16, 32, 100, 190):
+    for size in (1, 16, 190):
         ciphertext = public.encrypt_to(bench.pem(kind), use, bytes(size))
         assert bench.hsm.decrypt_asymmetric(bench.key(kind), use, ciphertext) == bytes(size)
         assert overhead is None or len(ciphertext) == overhead + size
@@ -374,7 +374,7 @@ def test_bad_padding_takes_no_other_time(bench: Bench) -> None:
 
     for operation in (lambda wrapped: bench.hsm.decrypt_asymmetric(key, use, wrapped), refused_import):
         times: dict[bytes, list[float]] = {good: [], bad: []}
-        for turn in range(300):
+        for turn in range(200):
             wrapped = (good, bad)[turn % 2]
             start = time.thread_time()
             operation(wrapped)
@@ -436,6 +436,21 @@ def test_every_bad_import_has_one_outcome(bench: Bench, use: Padding) -> None:
                 bench.hsm.import_key(key, use, wrapped, kind, b"")
             assert caught.value.args == ()
         assert bench.hsm.import_key(key, use, good, kind, b"").kind is kind
+
+
+@each_backend
+def test_what_implicit_rejection_answers_is_not_imported(bench: Bench) -> None:
+    """KS-FMT-10.5: one bad ciphertext in 245 answers as many bytes as a key has."""
+    use, key, pem = Padding.RSAES_PKCS1_V1_5, bench.key(KeyKind.RSA_2048), bench.pem(KeyKind.RSA_2048)
+    sizes = {size: kind for kind, size in KEY_BYTES.items()}
+    for _ in range(3000):
+        bad = bytearray(public.encrypt_to(pem, use, b"plaintext"))
+        bad[-1] ^= 1
+        answer = bench.hsm.decrypt_asymmetric(key, use, bytes(bad))
+        if len(answer) in sizes:
+            break
+    with pytest.raises(Damaged):
+        bench.hsm.import_key(key, use, bytes(bad), sizes[len(answer)], b"")
 
 
 @each_backend

@@ -349,11 +349,11 @@ def test_libcrypto_leaks_nothing() -> None:
 
         in_use = []
         for _ in range(4):
-            for _ in range(50):
+            for _ in range(30):
                 use()
             gc.collect()
             in_use.append(mallinfo().number7)
-        assert min(after - before for before, after in pairwise(in_use)) < 50 * 20
+        assert min(after - before for before, after in pairwise(in_use)) < 30 * 20
 
 
 @pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="reads memory from /proc")
@@ -408,13 +408,18 @@ def test_signatures_are_in_range(number: int) -> None:
             encoding.decode_signature(encoding.encode_signature(r, s))
 
 
-@pytest.mark.parametrize("length", ["8200c8", "830000c8", "84000000c8", "880000000000000c8", "80", "ff", "48"])
+@pytest.mark.parametrize(
+    "length", ["8200c8", "830000c8", "84000000c8", "8800000000000000c8", "80", "ff", "48"]
+)
 def test_lengths_are_minimal(length: str) -> None:
-    """KS-FMT-10.2: of 200 bytes, 81c8."""
+    """KS-FMT-10.2: that of 200 bytes is 81c8."""
     good = encoding.encode_ciphertext(encoding.Ciphertext(encoding.G, bytes(32), bytes(200)))
-    whole, head = good[3:], b"\x30\x82"
-    assert good[:2] == b"\x30\x82" or good[:2] == b"\x30\x81"
     assert encoding.decode_ciphertext(good).c2 == bytes(200)
+    front = good.removesuffix(b"\x04\x81\xc8" + bytes(200))
+    assert good[:2] == front[:2] == b"\x30\x82"
+    body = front[4:] + b"\x04" + bytes.fromhex(length) + bytes(200)
+    with pytest.raises(encoding.Malformed):
+        encoding.decode_ciphertext(front[:2] + len(body).to_bytes(2) + body)
 
 
 @settings(max_examples=200)

@@ -165,6 +165,8 @@ def ask(tape: Tape) -> reference.Ask:
     )
 
 
+@pytest.mark.slow
+@pytest.mark.timeout(400)  # hypothesis needs minutes to make a failing run short
 @pytest.mark.parametrize("run", range(RUNS))
 def test_the_engine_decides_like_the_reference(run: int) -> None:
     seen: Counter[str] = Counter()

@@ -1,9 +1,12 @@
 """What several tests of hosted data keys need: a CMK and a data key in a state, and a call of every action."""
 
 import base64
+import copy
 import json
+from dataclasses import replace
 from typing import Any
 
+from chalicelib.api.gateway import Gateway
 from chalicelib.formats import record
 from chalicelib.jobs import schedule
 from chalicelib.table import keys
@@ -117,12 +120,21 @@ def bring_key_to(installation: Installation, kms: Client, key: str, state: str) 
     if state in ("Disabled", "PendingDelete", "gone"):
         kms.DisableKey(KeyId=key)
     if state in ("PendingDelete", "gone"):
-        kms.ScheduleKeyDeletion(KeyId=key, PendingWindowInDays=7)
+        force_key_deletion(installation, key)
     if state == "gone":
         installation.clock.advance(7 * DAY)
         assert schedule.run(installation.service, "delete_expired_keys")[SM].done == 1
     if state == "Archived":
         kms.ArchiveKey(KeyId=key)
+
+
+def force_key_deletion(installation: Installation, key: str) -> None:
+    """Schedule a CMK's deletion although data keys need it, as a setting allows."""
+    forced = copy.copy(installation)
+    forced.service = copy.copy(installation.service)
+    forced.service.settings = replace(installation.settings, delete_keys_in_use=True)
+    forced.gateway = Gateway(forced.service)
+    forced.client("kms").ScheduleKeyDeletion(KeyId=key, PendingWindowInDays=7)
 
 
 def everything(kms: Client) -> str:

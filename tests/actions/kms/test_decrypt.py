@@ -78,8 +78,7 @@ def test_every_damaged_character_is_refused_alike(kms: Client) -> None:
         damaged = blob[:at] + ("A" if character != "A" else "B") + blob[at + 1 :]
         ended.add(code(functools.partial(decrypt, kms, damaged)))
     ended |= {code(functools.partial(decrypt, kms, b)) for b in (blob[:-1], blob + "A", blob[1:], blob * 2)}
-    # A damaged id names another key, which is not there.
-    assert ended == {BAD, "ResourceUnavailable.CmkNotFound"}
+    assert ended == {BAD}
 
 
 def test_a_ciphertext_opens_under_no_other_key_or_generation(installation: Installation, kms: Client) -> None:
@@ -95,7 +94,7 @@ def test_a_ciphertext_opens_under_no_other_key_or_generation(installation: Insta
         (key, 4, BAD),
         (other, 1, BAD),
         (other, 3, BAD),
-        (UNKNOWN, 3, "ResourceUnavailable.CmkNotFound"),
+        (UNKNOWN, 3, BAD),
     ):
         forged = ciphertext_blob.encode(key_id, version, read.message)
         assert code(functools.partial(decrypt, kms, forged)) == expected, (key_id, version)
@@ -124,7 +123,7 @@ def test_another_region_and_account_cannot_open_it(clock: ManualClock) -> None:
         installation.client("kms", FIPS),
         installation.client("kms", who=installation.add_account()),
     ):
-        with refused("ResourceUnavailable.CmkNotFound"):
+        with refused(BAD):
             decrypt(client, blob)
 
 

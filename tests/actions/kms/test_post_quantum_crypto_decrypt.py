@@ -42,7 +42,7 @@ def test_blobs_of_the_two_kinds_do_not_mix(kms: Client, installation: Installati
         kms.Decrypt(CiphertextBlob=blob)
     with refused("InvalidParameter"):
         kms.PostQuantumCryptoDecrypt(CiphertextBlob=symmetric)
-    with refused("ResourceUnavailable.CmkNotFound"):
+    with refused("InvalidParameterValue.InvalidCiphertext"):
         installation.client("kms", FIPS).PostQuantumCryptoDecrypt(CiphertextBlob=blob)
 
 

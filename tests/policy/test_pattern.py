@@ -1,0 +1,37 @@
+"""Stars, compared with every way to share out a text."""
+
+import itertools
+
+import pytest
+
+from chalicelib.policy.pattern import Pattern
+from tests.policy.reference import wild
+
+TEXTS = ["".join(letters) for n in range(5) for letters in itertools.product("ab", repeat=n)]
+
+
+@pytest.mark.parametrize("alphabet", ["ab*", "a?*"])
+def test_all_short_patterns(alphabet: str) -> None:
+    for n in range(6):
+        for letters in itertools.product(alphabet, repeat=n):
+            pattern = "".join(letters)
+            compiled = Pattern.of(pattern)
+            found = [t for t in TEXTS if compiled.matches(t)]
+            assert found == [t for t in TEXTS if wild(pattern, t, question_mark=True)], pattern
+
+
+@pytest.mark.parametrize(
+    ("pattern", "yes", "no"),
+    [
+        ("ab*ba", ["abba", "abxba"], ["aba", "ab", "abbab"]),
+        ("*aa*a*", ["aaa", "baabab"], ["aa", "aba"]),
+        ("*ab*ab*", ["abab", "xabyabz"], ["aba", "ab", "abba"]),
+        ("a*?*b", ["axb", "axyb"], ["ab", "axbc"]),
+        ("*[a]*", ["[a]", "x[a]y"], ["a"]),
+        ("a\\*", ["a\\", "a\\b"], ["a", "a*"]),
+        ("a.?", ["a.b", "a.\n"], ["abc", "a."]),
+    ],
+)
+def test_pieces_do_not_overlap_and_have_no_other_meaning(pattern: str, yes: list[str], no: list[str]) -> None:
+    compiled = Pattern.of(pattern)
+    assert {t: compiled.matches(t) for t in yes + no} == dict.fromkeys(yes, True) | dict.fromkeys(no, False)
