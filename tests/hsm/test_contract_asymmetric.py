@@ -355,7 +355,9 @@ def test_bad_pkcs1_padding_is_rejected_implicitly(bench: Bench) -> None:
         answers.append(bench.hsm.decrypt_asymmetric(key, use, copy))
         assert bench.hsm.decrypt_asymmetric(key, use, copy) == answers[-1]
     assert b"plaintext" not in answers
-    assert len(set(answers)) == len(answers)
+    # Their lengths are made up too: two may be equal where they are very short.
+    long = [answer for answer in answers if len(answer) > 8]
+    assert len(set(long)) == len(long) > 0
     for copy in (ciphertext[:-1], ciphertext + b"\0", b"", b"\xff" * 256):
         with pytest.raises(Damaged):
             bench.hsm.decrypt_asymmetric(key, use, copy)

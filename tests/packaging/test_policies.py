@@ -44,7 +44,14 @@ class OnDynamo(Installation):
     def __init__(self, clock: ManualClock) -> None:
         self.asked: Grants = set()
         super().__init__(
-            clock, Settings(throttle=False, credential_cache_seconds=0, table="dynamodb", table_names=NAMES)
+            clock,
+            Settings(
+                throttle=False,
+                credential_cache_seconds=0,
+                delete_keys_in_use=True,
+                table="dynamodb",
+                table_names=NAMES,
+            ),
         )
 
     def open_table(self, domain: str) -> Table:
