@@ -11,11 +11,15 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any, Final
 
+from chalicelib import ids
 from chalicelib.formats import record
 from chalicelib.table.port import MAX_OPS, Busy, Conflict, Expect, Op, Put, Row, Table, Unacknowledged
 
 SHARDS: Final = 8
 DAY: Final = 86400
+SERVICE: Final = "Service"
+"""Who acts in the events of jobs."""
+
 NOBODY: Final = "0"
 """The account of events whose caller could not be found."""
 
@@ -95,6 +99,25 @@ class Event:
             expires_at=self.at_ms // 1000 + keep_days * DAY,
             index=index,
         )
+
+
+def by_service(  # noqa: PLR0917 - as many as an event says
+    now_ms: int, api: str, action: str, account: str, region: str, resource: tuple[str, str]
+) -> Event:
+    """The event of something that the service does by itself, to a resource of an account."""
+    event = Event(
+        id=ids.request_id(now_ms),
+        at_ms=now_ms,
+        service=api,
+        action=action,
+        region=region,
+        is_read=False,
+        account=account,
+        user_type=SERVICE,
+        authentication="job",
+    )
+    event.note(*resource)
+    return event
 
 
 def commit(table: Table, ops: Sequence[Op], event: Row) -> None:

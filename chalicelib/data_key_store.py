@@ -6,7 +6,6 @@ import json
 from typing import TYPE_CHECKING, Any
 
 from chalicelib import audit, ids
-from chalicelib.audit import Event
 from chalicelib.errors import (
     CmkDisabled,
     CmkNotFound,
@@ -215,18 +214,9 @@ def purge(service: Service, region: str, pk: str, sk: str) -> bool:
     now_ms = service.clock.now_ms()
     if data_key is None or not data_key.is_gone(now_ms // 1000):
         return False
-    event = Event(
-        id=ids.request_id(now_ms),
-        at_ms=now_ms,
-        service="kms",
-        action="DeleteExpiredDataKey",
-        region=region,
-        is_read=False,
-        account=data_key.account,
-        user_type="Service",
-        authentication="job",
+    event = audit.by_service(
+        now_ms, "kms", "DeleteExpiredDataKey", data_key.account, region, ("dataKey", data_key.id)
     )
-    event.note("dataKey", data_key.id)
     try:
         audit.commit(table, rows.delete(data_key), event.row(service.settings.audit_days))
     except Conflict:

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from chalicelib import audit, ids
-from chalicelib.audit import Event
+from chalicelib import audit
 from chalicelib.errors import AccessKmsError, ApiError, CmkNotFound, ResourceNotFound
 from chalicelib.formats import sealed_value
 from chalicelib.hsm.port import Damaged
@@ -190,17 +189,9 @@ def purge(service: Service, region: str, pk: str, sk: str) -> bool:
     now_ms = service.clock.now_ms()
     if secret is None or not secret.is_gone(now_ms // 1000):
         return False
-    event = Event(
-        id=ids.request_id(now_ms),
-        at_ms=now_ms,
-        service="ssm",
-        action="DeleteExpiredSecret",
-        region=region,
-        is_read=False,
-        account=secret.account,
-        authentication="job",
+    event = audit.by_service(
+        now_ms, "ssm", "DeleteExpiredSecret", secret.account, region, ("secret", secret.name)
     )
-    event.note("secret", secret.name)
     try:
         audit.commit(table, rows.delete(secret), event.row(service.settings.audit_days))
     except Conflict:

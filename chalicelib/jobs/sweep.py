@@ -6,9 +6,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
-from chalicelib import ids
+from chalicelib import audit
 from chalicelib.access_keys import ROOT, Caller
-from chalicelib.audit import Event
 from chalicelib.context import Context, Service
 from chalicelib.jobs.lease import Lease
 from chalicelib.model.key import Key
@@ -16,9 +15,6 @@ from chalicelib.table.port import Conflict, Row, due_kind, due_position
 
 _log: Final = logging.getLogger("keystead")
 PAGE: Final = 100
-SERVICE: Final = "Service"
-"""Who acts in the events of jobs."""
-
 MAX_SECONDS: Final = 60.0
 """A run ends after this long; the next one resumes. Half of the lease, so that a run never outlives it."""
 
@@ -37,20 +33,8 @@ class Outcome:
 
 def act(service: Service, region: str, action: str, key: Key) -> Context:
     """A Context in which the service itself acts on an account's key, with an event that says so."""
-    now_ms = service.clock.now_ms()
-    event = Event(
-        id=ids.request_id(now_ms),
-        at_ms=now_ms,
-        service="kms",
-        action=action,
-        region=region,
-        is_read=False,
-        account=key.account,
-        user_type=SERVICE,
-        authentication="job",
-    )
-    event.note("key", key.id)
-    ctx = Context(service, Caller(key.account, key.account, SERVICE, ROOT, ""), region, event)
+    event = audit.by_service(service.clock.now_ms(), "kms", action, key.account, region, ("key", key.id))
+    ctx = Context(service, Caller(key.account, key.account, audit.SERVICE, ROOT, ""), region, event)
     ctx.authorise(ctx.keys.resource(key))
     return ctx
 

@@ -289,6 +289,7 @@ class TestThroughTheApi:
             "region": SM,
             "read": False,
             "account": installation.root.uin,
+            "user_type": "Service",
             "auth": "job",
             "resources": ["secret/s"],
         }
