@@ -192,6 +192,8 @@ class Model:
         self.check_encrypts(key, now)
 
     def decrypt(self, blob: Blob, context: str, now: int) -> dict[str, Any]:
+        if blob.key.id == UNKNOWN:
+            raise Refusal(BAD)
         if self.get(blob.key, now).state not in ("Enabled", "Archived"):
             raise Refusal(DISABLED)
         if CONTEXTS[context] != blob.context:
