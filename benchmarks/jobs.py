@@ -1,6 +1,6 @@
 """How many due rows a second each job works through, on SQLite and the software HSM.
 
-usage: python -m benchmarks.jobs [ROWS] [DIRECTORY]
+usage: python -m benchmarks.jobs [ROWS] [DIRECTORY] [JOB]
 """  # noqa: INP001 - a script
 
 import importlib
@@ -36,9 +36,10 @@ def main() -> None:
         "delete_expired_secrets": lambda ctx: secrets.create(_secret(ctx)),
         "delete_expired_data_keys": lambda ctx: data_keys.create(_data_key(ctx)),
     }
-    for job, make in makers.items():
+    only = sys.argv[3:] or list(makers)
+    for job in only:
         with tempfile.TemporaryDirectory(dir=directory) as home:
-            _measure(wiring.build(Settings(home=Path(home))), job, make, count)
+            _measure(wiring.build(Settings(home=Path(home))), job, makers[job], count)
 
 
 def _measure(service: Service, job: str, make: Callable[[Context], list[Op]], count: int) -> None:
