@@ -18,6 +18,7 @@ from chalicelib.settings import Settings
 from chalicelib.table.port import Add, Conflict, Expect, Op, Row, Table, add_bounds, key_of
 
 IDENTITY: Final = "identity"
+_OF_NO_REGION: Final = frozenset({"cam", "cloudaudit", "sts"})
 _MAX_USES: Final = 100_000
 
 
@@ -85,7 +86,7 @@ class Context:
         self.settings = service.settings
         self.now_ms = event.at_ms
         self.now = event.at_ms // 1000
-        self.table = service.table(region)
+        self.table = service.table(domain(event.service, region))
         self.trailing: list[Op] = []
         """Unconditional ops that go along with whatever the call writes."""
         self.uses: dict[tuple[str, str, str], int] = {}
@@ -163,6 +164,11 @@ class Context:
         if len(self.service.uses) > _MAX_USES:
             self.service.uses.clear()
         self.service.uses.update(self.uses)
+
+
+def domain(service: str, region: str) -> str:
+    """Whose rows a service's calls in a region read and write, their events included: the region's or identity's."""
+    return IDENTITY if service in _OF_NO_REGION else region
 
 
 def _rehearse(table: Table, ops: Sequence[Op]) -> None:

@@ -28,7 +28,14 @@ from chalicelib.settings import Bootstrap, Settings
 from chalicelib.table.port import Table
 from chalicelib.table.sqlite import SqliteTable
 
-VERSIONS = {"kms": "v20190118", "ssm": "v20190923"}
+VERSIONS = {
+    "kms": "v20190118",
+    "ssm": "v20190923",
+    "cam": "v20190116",
+    "sts": "v20180813",
+    "tag": "v20180813",
+    "cloudaudit": "v20190319",
+}
 SM, FIPS = "ap-guangzhou", "ap-singapore"
 
 

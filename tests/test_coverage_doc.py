@@ -105,9 +105,3 @@ def test_a_refused_and_a_planned_action_answer_the_code_that_the_page_names(
                 with refused(answers[1] if line.status == "refused" else planned[1]):
                     client.call_raw(name, {})
 
-
-def test_planned_services_have_no_version_yet() -> None:
-    rows = re.findall(r"^\| `(\w+)` \|", section("Planned services"), re.MULTILINE)
-    assert set(rows) == {"cam", "sts", "tag", "cloudaudit"} - {
-        s for v in registry.SERVICES.values() for s in v
-    }

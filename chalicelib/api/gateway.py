@@ -18,7 +18,7 @@ from chalicelib.api.registry import Action
 from chalicelib.api.signature import Claim
 from chalicelib.api.throttle import Throttle
 from chalicelib.audit import Event
-from chalicelib.context import IDENTITY, Context, Service
+from chalicelib.context import IDENTITY, Context, Service, domain
 from chalicelib.errors import (
     ApiError,
     DryRunOperation,
@@ -149,7 +149,7 @@ class Gateway:
             event.region if event.region in self._settings.regions else next(iter(self._settings.regions))
         )
         try:
-            audit.keep(self._service.table(region), event.row(self._settings.audit_days))
+            audit.keep(self._service.table(domain(event.service, region)), event.row(self._settings.audit_days))
         except Exception as failure:  # noqa: BLE001 - whatever it is, the caller gets a listed code
             return self._listed(event, failure)
         return error

@@ -15,6 +15,9 @@ from chalicelib.params import Parameters
 SERVICES: Final[Mapping[str, tuple[str, ...]]] = {
     "2019-01-18": ("kms",),
     "2019-09-23": ("ssm",),
+    "2019-01-16": ("cam",),
+    "2018-08-13": ("sts", "tag"),
+    "2019-03-19": ("cloudaudit",),
 }
 """API version -> the services that have it. Versions tell services apart, hosts and scopes do not."""
 

@@ -1,0 +1,1 @@
+"""CloudAudit, version 2019-03-19."""
