@@ -91,5 +91,18 @@ def open_sealed(domain: str, seal_key: bytes, file: bytes) -> dict[int, bytes]:
     }
 
 
+def seal_transport_key(domain: str, header: Header, seal_key: bytes, private_key: bytes) -> bytes:
+    """The file of a transport key (KS-FMT-8.6): laid out like the other one, but with a private key in it, PKCS#8 in DER."""
+    iv = secrets.token_bytes(aead.IV_BYTES)
+    ad = associated_data("transport-key", domain, header.encode())
+    return header.encode() + iv + aead.seal(KeyKind.AES_256, seal_key, iv, private_key, ad)
+
+
+def open_transport_key(domain: str, seal_key: bytes, file: bytes) -> bytes:
+    """The private key; Damaged unless `seal_transport_key` made the file with the same domain and seal key."""
+    ad = associated_data("transport-key", domain, Header.read(file).encode())
+    return aead.open_sealed(KeyKind.AES_256, seal_key, file[_HEADER:_BODY], file[_BODY:], ad)
+
+
 def _associated_data(domain: str, header: Header) -> bytes:
     return associated_data("domain-keys", domain, header.encode())

@@ -2,7 +2,7 @@
 
     version = 1 (1 byte) | kind (1) | domain key generation (4) | message (KS-FMT-4) under that domain key
 
-Other backends take other version bytes.
+Other backends take other version bytes, and bytes 2 to 5 are the generation in all of them.
 """
 
 import secrets
@@ -14,6 +14,8 @@ from chalicelib.formats.message import MessageKey
 from chalicelib.hsm.port import Damaged, KeyKind
 
 VERSION: Final = b"\x01"
+_VERSIONS: Final = (VERSION, b"\x02")
+"""Those of all backends: 1 software, 2 PKCS#11."""
 _HEADER: Final = 6
 
 
@@ -29,6 +31,16 @@ def seal(
     """A token that opens only as `kind`, for `binding`, under the domain key of that generation."""
     header = _header(generation, kind)
     return header + domain_key.seal(material, _associated_data(header, binding), random)
+
+
+def generation_of(token: bytes) -> int:
+    """The generation of the domain key that a token of any backend names; Damaged for what is no token.
+
+    It is not authenticated.
+    """
+    if token[:1] not in _VERSIONS or len(token) < _HEADER:
+        raise Damaged
+    return int.from_bytes(token[2:_HEADER])
 
 
 def generation(token: bytes) -> int:

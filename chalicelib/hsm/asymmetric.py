@@ -200,7 +200,11 @@ def hash_of(algorithm: SignatureAlgorithm, message: bytes, *, is_digest: bool) -
 
 def rejection_message(private_exponent: int, ciphertext: bytes) -> bytes:
     """What implicit rejection answers for a ciphertext of 256 bytes (draft-irtf-cfrg-rsa-guidance, 7.2 and 7.3)."""
-    secret = hashlib.sha256(private_exponent.to_bytes(_RSA_BYTES)).digest()
+    return rejection_message_of(hashlib.sha256(private_exponent.to_bytes(_RSA_BYTES)).digest(), ciphertext)
+
+
+def rejection_message_of(secret: bytes, ciphertext: bytes) -> bytes:
+    """As `rejection_message`, with a secret of 32 bytes that follows from the private key and from nothing else."""
     key = hmac.digest(secret, ciphertext, "sha256")
     lengths = _expand(key, b"length", 256)
     longest = _RSA_BYTES - 11

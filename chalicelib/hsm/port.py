@@ -4,9 +4,9 @@ A token says what it is (kind, domain generation) and is bound to its place: it 
 was made with, so a token copied to another account, region, key or version is useless.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from enum import Enum
+from enum import Enum, StrEnum
 from typing import Protocol
 
 
@@ -60,6 +60,24 @@ class HsmKey:
     binding: bytes
 
 
+@dataclass(frozen=True, slots=True)
+class NewGeneration:
+    """What `Hsm.rotate` made."""
+
+    number: int
+    sealed: tuple[bytes, ...] = field(repr=False)
+    """The generation's key for each recipient (docs/formats.md, KS-FMT-21)."""
+
+
+class Protection(StrEnum):
+    """Where the material of a key is while it is used; the value is the API's extension `ProtectionLevel`."""
+
+    HSM = "HSM"
+    """It never leaves the HSM."""
+    PROCESS = "PROCESS"
+    """In the memory of the process."""
+
+
 class HsmError(Exception):
     """The base of what an HSM may raise."""
 
@@ -69,7 +87,7 @@ class HsmUnavailable(HsmError):
 
 
 class HsmMisconfigured(HsmError):
-    """A wrong PIN, passphrase or setting: trying again does not help."""
+    """A wrong PIN, passphrase or setting, or a lost domain key: trying again does not help."""
 
 
 class Damaged(HsmError):
@@ -83,9 +101,10 @@ class Hsm(Protocol):
         """Make a key inside the domain."""
 
     def encrypt(self, key: HsmKey, plaintext: bytes, associated_data: bytes) -> bytes:
-        """Authenticated encryption under a key derived freshly for this message (see docs/formats.md, `message`).
+        """Authenticated encryption, safe for any number of messages under one key.
 
-        A fresh derived key for each message keeps GCM safe for any number of messages under one key.
+        GCM alone is not: a backend derives a key for each message (docs/formats.md, KS-FMT-4), or makes one for a bounded
+        number of messages (KS-FMT-20). At least 16,224 bytes of plaintext are taken; ValueError for more than the HSM takes.
         """
 
     def decrypt(self, key: HsmKey, message: bytes, associated_data: bytes) -> bytes:
@@ -123,6 +142,54 @@ class Hsm(Protocol):
 
     def random(self, count: int) -> bytes:
         """`count` random bytes from the HSM."""
+
+    def protection(self, kind: KeyKind) -> Protection:
+        """Where the material of a key of `kind` is while it is used."""
+
+    def generations(self) -> Sequence[int]:
+        """The generations of the domain key that can be used now, oldest first; the newest makes tokens.
+
+        A generation that another process makes or destroys is noticed within 30 seconds, and a new one as soon as a token
+        names it.
+        """
+
+    def rewrap(self, key: HsmKey) -> HsmKey:
+        """The same key material in a token of the newest generation."""
+
+    def rotate(
+        self, recipients: Sequence[bytes] = (), keep: Callable[[NewGeneration], None] | None = None
+    ) -> NewGeneration:
+        """Make a generation of the domain key; tokens of older ones go on opening. The first one, where there is none.
+
+        It is sealed to each recipient, a public key (RSA, 3072 bits or more, SubjectPublicKeyInfo in DER); ValueError for
+        another key. `keep` gets it before anybody can use it, so that it is stored first; if that raises, there is no new
+        generation.
+        """
+
+    def use_generation(self, generation: int | None) -> None:
+        """Make tokens with this generation from now on, in this process, while it is there; None: with the newest."""
+
+    def export(self, generation: int, recipient: bytes) -> bytes:
+        """A generation that is there already, sealed as `rotate` does; ValueError where the HSM lets none out."""
+
+    def retire(self, generation: int) -> None:
+        """Destroy a generation: its tokens never open again. ValueError for the newest; nothing where it is gone already."""
+
+    def transport_key(self) -> bytes:
+        """A public key, as `rotate` takes it, whose private half this HSM keeps to itself. The first call makes it."""
+
+    def receive(self, generation: int, sealed: bytes) -> None:
+        """Take a generation that `rotate`, in another HSM of this domain, sealed to `transport_key`.
+
+        Nothing where it is there already; ValueError where another key has its number. Damaged for what was sealed to another key, or as another generation or domain,
+        and for what no generation vouches for that this HSM has; an HSM that has none yet takes what it gets.
+        """
+
+    def restore(self, generation: int, sealed: bytes, private_key: bytes) -> None:
+        """As `receive`, with the private half of the recipient (PKCS#8 in DER): a backup.
+
+        Who has that key is trusted: where no generation at hand is one that could vouch, none has to.
+        """
 
     def describe(self) -> Mapping[str, str]:
         """What health checks and logs may show: technology, domain generation, capabilities.

@@ -83,7 +83,7 @@ def encrypt_to(public_key_pem: str, padding: Padding, plaintext: bytes) -> bytes
     Raises BadPublicKey for anything else in place of the key, and ValueError for a plaintext that does not fit: RSA takes
     245 (PKCS #1 v1.5), 214 (OAEP, SHA-1) or 190 bytes (OAEP, SHA-256), SM2 at least 1.
     """
-    kind, key = _load(_from_pem(public_key_pem))
+    kind, key = _load(from_pem(public_key_pem))
     if asymmetric.OPENED_BY[padding] is not kind:
         raise BadPublicKey
     match key:
@@ -139,7 +139,7 @@ def _are_usable(numbers: rsa.RSAPublicNumbers) -> bool:
     return numbers.n % 2 == 1 and numbers.e % 2 == 1 and 3 <= numbers.e < _MAX_EXPONENT  # noqa: PLR2004
 
 
-def _from_pem(pem: str) -> bytes:
+def from_pem(pem: str) -> bytes:
     """The bytes in a PEM block "PUBLIC KEY", the only thing in the text (RFC 7468, 3); raises BadPublicKey."""
     found = _PEM.fullmatch(pem) if len(pem) <= MAX_PEM_CHARACTERS else None
     if not found:

@@ -1,5 +1,7 @@
 """The table on DynamoDB: a main table and one for the audit trail, written together where a write spans both.
 
+Rows whose `pk` starts with AUDIT_PREFIX are in the second one.
+
 It uses PynamoDB's connection and expressions, not its models: two models would mean two clients, and a client costs more
 to create than all else in a cold start.
 """
@@ -33,6 +35,7 @@ from pynamodb.expressions.update import Action
 
 from chalicelib.clock import Clock
 from chalicelib.table.port import (
+    AUDIT_PREFIX,
     DUE_SHARDS,
     INDEXES,
     MAX_KIND,
@@ -59,13 +62,11 @@ from chalicelib.table.port import (
     validate_key,
     validate_keys,
     validate_range,
+    validate_scan,
     validate_text,
     validate_write,
 )
 from chalicelib.table.port import Condition as Expectation
-
-AUDIT_PREFIX: Final = "E#"
-"""Rows whose `pk` starts so live in the audit table."""
 
 _TRIES: Final = 5
 _PAUSE: Final = 0.025  # seconds before the second try, at most; doubled for each further one
@@ -201,6 +202,25 @@ class DynamoTable:
             for shard in range(DUE_SHARDS)
         )
         return list(islice(heapq.merge(*found, key=due_position), limit))
+
+    def scan(self, *, after: tuple[str, str] | None = None, limit: int = 100) -> list[Row]:
+        validate_scan(after, limit)
+        start: Any = None if after is None else {"pk": {"S": after[0]}, "sk": {"S": after[1]}}
+        now = self._clock.now()
+        rows: list[Row] = []
+        while True:
+            ask = partial(
+                self._connection.scan,
+                self._main,
+                consistent_read=True,
+                exclusive_start_key=start,
+                limit=limit - len(rows),
+            )
+            page = _read(ask)
+            rows += [row for item in page["Items"] if _alive(row := _row(item), now)]
+            start = page.get("LastEvaluatedKey")
+            if start is None or len(rows) == limit:
+                return rows
 
     def write(self, ops: Sequence[Op]) -> None:
         validate_write(ops)

@@ -24,6 +24,8 @@ INDEXES: Final = ("user", "resource", "action", "error")
 """The sparse indexes. Within one index value, rows are ordered by their `sk`; paging needs `sk` to be unique there."""
 
 DUE_SHARDS: Final = 8
+AUDIT_PREFIX: Final = "E#"
+"""Rows whose `pk` starts so are the audit trail: a scan leaves them out."""
 
 
 class Expect(Enum):
@@ -163,6 +165,14 @@ class Table(Protocol):
     def due(self, kind: str, upto: int, *, after: str | None = None, limit: int = 100) -> list[Row]:
         """Rows with `due.kind == kind` and `due.at <= upto`, ordered by `due_position`, those after `after`; may lag."""
 
+    def scan(self, *, after: tuple[str, str] | None = None, limit: int = 100) -> list[Row]:
+        """Rows of every partition but the audit trail's, those after the row of key `after`, each read consistently.
+
+        The order is the adapter's own, and always the same; fewer than `limit` rows are the last ones. `after` is the
+        key of a row that a scan has returned, whether or not the row is still there. So whoever goes on from the last
+        row of each page sees every row once that is there all the while; what comes or goes meanwhile may be missed.
+        """
+
     def write(self, ops: Sequence[Op]) -> None:
         """Apply 1 to 100 ops on distinct rows, all or none; raises Conflict, Busy, Unacknowledged or Refused."""
 
@@ -269,6 +279,13 @@ def validate_range(limit: int, *bounds: str | None) -> None:
     for bound in bounds:
         if bound:
             validate_text("a bound", bound, MAX_SK)
+
+
+def validate_scan(after: tuple[str, str] | None, limit: int) -> None:
+    """Raise Refused unless a scan can go on from there, with this limit."""
+    validate_range(limit)
+    if after is not None:
+        validate_key(*after)
 
 
 def validate_index(index: str, value: str) -> None:

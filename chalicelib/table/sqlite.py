@@ -19,6 +19,7 @@ from weakref import WeakSet
 
 from chalicelib.clock import Clock
 from chalicelib.table.port import (
+    AUDIT_PREFIX,
     INDEXES,
     MAX_KIND,
     MAX_LIMIT,
@@ -43,6 +44,7 @@ from chalicelib.table.port import (
     validate_key,
     validate_keys,
     validate_range,
+    validate_scan,
     validate_text,
     validate_write,
 )
@@ -74,7 +76,12 @@ _PUT: Final = f"REPLACE INTO item VALUES ({', '.join('?' * (8 + len(INDEXES)))})
 _ADD: Final = "UPDATE item SET version = version + 1, number = ? WHERE pk = ? AND sk = ?"
 _DELETE: Final = "DELETE FROM item WHERE pk = ? AND sk = ?"
 _DUE: Final = _SELECT + "due_kind = ? AND due_position > ? AND due_position < ? ORDER BY due_position LIMIT ?"
+_SCAN: Final = _SELECT + "(pk, sk) > (?, ?) AND pk < ? ORDER BY pk, sk LIMIT ?"
 _PURGE: Final = "DELETE FROM item WHERE rowid IN (SELECT rowid FROM item WHERE expires_at <= ? LIMIT ?)"
+
+_ABOVE_TRAIL: Final = AUDIT_PREFIX[:-1] + chr(ord(AUDIT_PREFIX[-1]) + 1)
+_SCANNED: Final = ((("", ""), AUDIT_PREFIX), ((_ABOVE_TRAIL, ""), b""))
+"""What a scan reads: from a key up to a partition, both excluded. To SQLite a blob is above every text."""
 
 _PURGE_EVERY: Final = 100  # writes of one process between two purges
 _POLL: Final = 0.0001  # seconds between two looks at the lock
@@ -254,6 +261,15 @@ class SqliteTable:
         validate_range(limit, after)
         return self._read(_DUE, (self._clock.now(), kind, after or "", due_ceiling(upto), limit))
 
+    def scan(self, *, after: tuple[str, str] | None = None, limit: int = 100) -> list[Row]:
+        validate_scan(after, limit)
+        low = after or ("", "")
+        rows: list[Row] = []
+        for begin, end in _SCANNED:  # the trail in between is never read: it is most of the file
+            if len(rows) < limit:
+                rows += self._read(_SCAN, (self._clock.now(), *max(low, begin), end, limit - len(rows)))
+        return rows
+
     def write(self, ops: Sequence[Op]) -> None:
         validate_write(ops)
         self._take_turn(lambda con: _apply(con, ops, self._clock.now()))
@@ -291,7 +307,7 @@ class SqliteTable:
         sql = f"{_SELECT} {column} = ? AND sk >= ? {below} ORDER BY sk {'DESC' if reverse else ''} LIMIT ?"
         return self._read(sql, (self._clock.now(), value, low, *(() if high is None else (high,)), limit))
 
-    def _read(self, sql: str, parameters: tuple[str | int, ...]) -> list[Row]:
+    def _read(self, sql: str, parameters: tuple[str | int | bytes, ...]) -> list[Row]:
         with self._alone:
             con = self._shared.take()
             try:

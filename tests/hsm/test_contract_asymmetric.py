@@ -26,7 +26,7 @@ from chalicelib.hsm.port import (
 from chalicelib.hsm.sm2 import PublicKey
 from tests.formats.damage import damaged_copies
 from tests.hsm.conftest import ENGINES, engine_in_use
-from tests.hsm.test_contract import BACKENDS, Open
+from tests.hsm.test_contract import BACKENDS, Open, of_backend
 
 pytestmark = pytest.mark.contract
 
@@ -79,7 +79,7 @@ def bench(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
 def over(uses: Iterable[Use]) -> pytest.MarkDecorator:
     """Each backend with each of the uses, what needs SM2 with each engine."""
     cases = [
-        pytest.param((backend, engine), use, id=f"{backend}-{use.name}-{engine}")
+        pytest.param((backend, engine), use, id=f"{backend}-{use.name}-{engine}", marks=of_backend(backend))
         for backend in BACKENDS
         for use in uses
         for engine in (ENGINES if kind_of(use) is KeyKind.SM2 else ENGINES[:1])
@@ -98,7 +98,9 @@ def kind_of(use: Use) -> KeyKind:
 
 
 each_backend = pytest.mark.parametrize(
-    "bench", [(backend, ENGINES[0]) for backend in BACKENDS], indirect=True, ids=list(BACKENDS)
+    "bench",
+    [pytest.param((name, ENGINES[0]), id=name, marks=of_backend(name)) for name in BACKENDS],
+    indirect=True,
 )
 
 

@@ -5,14 +5,14 @@ import os
 import stat
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from chalicelib.formats import key_token
+from chalicelib.formats import key_token, sealed_generation
 from chalicelib.hsm import software
 from chalicelib.hsm.port import Damaged, HsmKey, HsmMisconfigured, HsmUnavailable, KeyKind
 from chalicelib.hsm.software import SoftwareHsm
@@ -210,6 +210,19 @@ def test_a_lost_seal_key_is_not_made_anew(plain: Settings) -> None:
     assert not (plain.home / "seal.key").exists()
 
 
+def test_a_seal_key_from_the_environment_takes_the_place_of_the_file(plain: Settings) -> None:
+    """KS-FMT-8.2: the file's content opens what was sealed under the file; another key is named, and no file is made."""
+    key = SoftwareHsm.open(plain, DOMAIN).generate(KeyKind.AES_256, b"place")
+    content = (plain.home / "seal.key").read_text().strip()
+    (plain.home / "seal.key").unlink()
+    message = SoftwareHsm.open(replace(plain, seal_key=content), DOMAIN).encrypt(key, b"plaintext", b"")
+    with_key = replace(plain, seal_key=content)
+    assert SoftwareHsm.open(with_key, DOMAIN).decrypt(key, message, b"") == b"plaintext"
+    assert "KEYSTEAD_SEAL_KEY is not what" in mistake(replace(plain, seal_key="0f" * 32))
+    SoftwareHsm.open(with_key, "ap-beijing")
+    assert not (plain.home / "seal.key").exists()
+
+
 def test_another_seal_key_is_named(plain: Settings) -> None:
     """KS-FMT-8.2."""
     SoftwareHsm.open(plain, DOMAIN)
@@ -341,7 +354,7 @@ def test_old_tokens_open_after_a_rotation(hsm: SoftwareHsm) -> None:
     """KS-FMT-8.4."""
     old = hsm.generate(KeyKind.SM4, b"place")
     message = hsm.encrypt(old, b"plaintext", b"")
-    assert (hsm.rotate(), hsm.rotate()) == (2, 3)
+    assert (hsm.rotate().number, hsm.rotate().number) == (2, 3)
     new = hsm.generate(KeyKind.SM4, b"place")
     assert [key_token.generation(key.token) for key in (old, new)] == [1, 3]
     assert hsm.decrypt(old, message, b"") == b"plaintext"
@@ -369,6 +382,93 @@ def test_a_running_process_learns_another_ones_generation(settings: Settings) ->
     for hsm in (other, SoftwareHsm.open(settings, DOMAIN)):
         assert hsm.decrypt(key, some.encrypt(key, b"plaintext", b""), b"") == b"plaintext"
         assert hsm.describe()["generation"] == "2"
+
+
+def test_a_running_process_looks_at_the_file_every_30_seconds(settings: Settings) -> None:
+    """KS-FMT-8.4: what another one made or destroyed is noticed without a token that names it."""
+    seconds = [1000.0]
+    some = SoftwareHsm.open(settings, DOMAIN)
+    other = SoftwareHsm.open(settings, DOMAIN, now=lambda: seconds[0])
+    old = other.generate(KeyKind.SM4, b"place")
+    other.encrypt(old, b"", b"")
+    some.rotate()
+    seconds[0] += 29.9
+    assert key_token.generation(other.generate(KeyKind.SM4, b"place").token) == 1
+    seconds[0] += 0.1
+    assert key_token.generation(other.generate(KeyKind.SM4, b"place").token) == 2
+    assert other.encrypt(old, b"", b"")
+    some.retire(1)
+    assert other.encrypt(old, b"", b"")
+    seconds[0] += 30
+    with pytest.raises(Damaged):
+        other.encrypt(old, b"", b"")
+
+
+@pytest.mark.parametrize("spoil", [lambda path: path.unlink(), lambda path: path.write_bytes(b"spoilt")])
+def test_a_process_that_runs_goes_on_without_its_file(
+    plain: Settings, spoil: Callable[[Path], object]
+) -> None:
+    """KS-FMT-8.5."""
+    seconds = [1000.0]
+    hsm = SoftwareHsm.open(plain, DOMAIN, now=lambda: seconds[0])
+    key = hsm.generate(KeyKind.SM4, b"place")
+    spoil(key_file(plain))
+    for _ in range(2):
+        seconds[0] += 30
+        assert hsm.encrypt(key, b"", b"")
+        assert hsm.generations() == (1,)
+
+
+def test_a_transport_key_is_sealed_like_the_key_file(settings: Settings) -> None:
+    """KS-FMT-8.6: every change is refused, and so is another domain's."""
+    hsm = SoftwareHsm.open(settings, DOMAIN)
+    public_key = hsm.transport_key()
+    path = key_file(settings).with_suffix(".transport")
+    whole = path.read_bytes()
+    assert mode(path) == 0o600
+    SoftwareHsm.open(settings, "ap-beijing").transport_key()
+    foreign = path.with_name("ap-beijing.transport").read_bytes()
+    copies = [whole[:at] + bytes([whole[at] ^ 1]) + whole[at + 1 :] for at in (0, 1, 2, 20, 40, 900)]
+    for copy in (*copies, whole[:-1], whole + b"\0", b"", foreign, key_file(settings).read_bytes()):
+        path.write_bytes(copy)
+        with pytest.raises(HsmMisconfigured, match="transport does not open"):
+            SoftwareHsm.open(settings, DOMAIN).transport_key()
+    path.write_bytes(whole)
+    assert SoftwareHsm.open(settings, DOMAIN).transport_key() == public_key
+
+
+def test_a_domain_that_is_opened_without_creating_leaves_no_file(plain: Settings) -> None:
+    hsm = SoftwareHsm.open(plain, DOMAIN, create=False)
+    assert hsm.generations() == ()
+    assert list(plain.home.iterdir()) == []
+    assert hsm.rotate().number == 1
+    assert key_file(plain).exists()
+    assert SoftwareHsm.open(plain, DOMAIN, create=False).generations() == (1,)
+
+
+def test_a_lost_seal_key_is_not_made_anew_for_a_transport_key(plain: Settings) -> None:
+    """KS-FMT-8.2."""
+    SoftwareHsm.open(plain, DOMAIN, create=False).transport_key()
+    (plain.home / "seal.key").unlink()
+    with pytest.raises(HsmMisconfigured, match=r"seal\.key is missing"):
+        SoftwareHsm.open(plain, DOMAIN)
+
+
+def test_generations_that_are_there_can_be_exported(hsm: SoftwareHsm, tmp_path: Path) -> None:
+    """Unlike those in a token; and into a place that has them it changes nothing."""
+    keys = [hsm.generate(KeyKind.SM4, b"place")]
+    hsm.rotate()
+    keys.append(hsm.generate(KeyKind.SM4, b"place"))
+    private_key = sealed_generation.new_private_key()
+    recipient = sealed_generation.public_half(private_key)
+    found = SoftwareHsm.open(Settings(home=tmp_path / "other"), DOMAIN, create=False)
+    for number in (2, 1, 2):
+        found.restore(number, hsm.export(number, recipient), private_key)
+    assert found.generations() == (1, 2)
+    for key in keys:
+        assert found.check_value(key) == hsm.check_value(key)
+    with pytest.raises(ValueError, match="no generation 3"):
+        hsm.export(3, recipient)
 
 
 def test_rotations_at_once_lose_no_generation(settings: Settings) -> None:

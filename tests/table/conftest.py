@@ -1,12 +1,7 @@
 """The tables under test: SQLite in a file and in memory, and DynamoDB as ministack plays it."""
 
-import contextlib
 import os
-import shutil
-import socket
-import subprocess
 import tempfile
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -72,35 +67,3 @@ def _dynamodb(ministack: str) -> Iterator["DynamoTable"]:
         opened = DynamoTable("main", "audit", "us-east-1", ManualClock(FAR), ministack)
         yield opened
         opened.close()
-
-
-@pytest.fixture(scope="session")
-def ministack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """The address of a running ministack."""
-    program = os.environ.get("KEYSTEAD_MINISTACK", ".venv-ministack/bin/ministack")
-    if shutil.which(program) is None:
-        pytest.skip("ministack is not installed: `make ministack`, or KEYSTEAD_MINISTACK=path")
-    home = tmp_path_factory.mktemp("ministack")
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    environment = os.environ | {"GATEWAY_PORT": str(port), "BIND_HOST": "127.0.0.1", "LOG_LEVEL": "ERROR"}
-    with (home / "log").open("wb") as log:
-        process = subprocess.Popen(
-            [Path(program).absolute()], cwd=home, env=environment, stdout=log, stderr=subprocess.STDOUT
-        )
-    try:
-        _await(port, process)
-        yield f"http://127.0.0.1:{port}"
-    finally:
-        process.kill()
-        process.wait()
-
-
-def _await(port: int, process: "subprocess.Popen[bytes]") -> None:
-    deadline = time.monotonic() + 30
-    while time.monotonic() < deadline and process.poll() is None:
-        with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), timeout=1):
-            return
-        time.sleep(0.05)
-    pytest.fail("ministack did not start")

@@ -575,6 +575,72 @@ def test_kinds_do_not_mix(table: Table, put: Callable[..., Row]) -> None:
     assert [row.due for row in table.due("job", 9)] == [Due("job", 0)]
 
 
+# Scans
+
+
+def scanned(table: Table, limit: int) -> list[Row]:
+    """All that pages of a scan have."""
+    found: list[Row] = []
+    while True:
+        page = table.scan(after=(found[-1].pk, found[-1].sk) if found else None, limit=limit)
+        found += page
+        if len(page) < limit:
+            return found
+
+
+TRAIL = ("E#", "E#1", "E#\U0010ffff")
+NO_TRAIL = ("D", "DK#1", "E", "E\x00", 'E"', "E$", "E$#", "EE", "F", "e#", "\x00", "é", "\U0010ffff")
+
+
+@pytest.mark.parametrize("limit", [1, 2, 7, 1000])
+def test_a_scan_has_every_row_once_but_the_trail(
+    table: Table, put: Callable[..., Row], clock: ManualClock, limit: int
+) -> None:
+    rows = [put(pk, sk, body=pk.encode()) for pk in NO_TRAIL for sk in ("a", "\U0010ffff")]
+    for pk in TRAIL:
+        put(pk, "a")
+    put("gone", "a", expires_at=clock.now() + 5)
+    clock.advance(5)
+    table.write([Add("D", "a", 3)])
+    found = scanned(table, limit)
+    assert len(found) == len(rows)
+    expected = {(row.pk, row.sk): replace(row, version=1) for row in rows}
+    expected["D", "a"] = replace(expected["D", "a"], version=2, number=3)
+    assert {(row.pk, row.sk): row for row in found} == expected
+    assert scanned(table, limit) == found  # always in the same order
+
+
+def test_a_scan_of_nothing_is_empty(table: Table, put: Callable[..., Row]) -> None:
+    put("E#1", "a")
+    assert table.scan() == []
+
+
+def test_a_scan_goes_on_from_a_row_that_is_gone_and_misses_none_that_stays(
+    table: Table, put: Callable[..., Row], clock: ManualClock
+) -> None:
+    for number in range(40):
+        put(f"p{number % 5}", f"{number:02d}", expires_at=clock.now() + 9 if number % 7 == 0 else None)
+    whole = scanned(table, 1000)
+    stays = [(row.pk, row.sk) for place, row in enumerate(whole) if place % 3 and row.expires_at is None]
+    seen: list[tuple[str, str]] = []
+    while page := table.scan(after=seen[-1] if seen else None, limit=3):
+        seen += [(row.pk, row.sk) for row in page]
+        for row in page:  # its last one is where the next page begins
+            if (row.pk, row.sk) not in stays:
+                table.write([Delete(row.pk, row.sk, ANY)])
+            else:
+                table.write([Put(row, row.version)])
+        clock.advance(1)
+    assert len(set(seen)) == len(seen)
+    assert [key for key in seen if key in stays] == stays
+
+
+def test_a_scan_reads_rows_of_more_than_a_page(table: Table, put: Callable[..., Row]) -> None:
+    for number in range(6):
+        put(f"p{number}", body=bytes(MAX_BODY))
+    assert sorted(row.pk for row in table.scan()) == [f"p{number}" for number in range(6)]
+
+
 # Limits
 
 LONG_PK, LONG_SK = "é" * (MAX_PK // 2) + "x", "é" * (MAX_SK // 2) + "x"
@@ -626,6 +692,10 @@ BEYOND_READS: dict[str, Callable[[Table], object]] = {
     "due limit 0": lambda t: t.due("job", 1, limit=0),
     "due large limit": lambda t: t.due("job", 1, limit=MAX_LIMIT + 1),
     "due long after": lambda t: t.due("job", 1, after=LONG_SK),
+    "scan limit 0": lambda t: t.scan(limit=0),
+    "scan large limit": lambda t: t.scan(limit=MAX_LIMIT + 1),
+    "scan after no pk": lambda t: t.scan(after=("", "s")),
+    "scan after long sk": lambda t: t.scan(after=("p", LONG_SK)),
 }
 
 
@@ -656,6 +726,8 @@ def test_limits_reach_to_their_ends(table: Table, put: Callable[..., Row]) -> No
     assert sks(table.query("p", limit=MAX_LIMIT)) == ["s"]
     assert sks(table.query("p", limit=1)) == ["s"]
     assert table.due("job", MAX_TIME, limit=MAX_LIMIT) == []
+    assert sks(table.scan(limit=MAX_LIMIT)) == ["s"]
+    assert table.scan(after=("p" * MAX_PK, "s" * MAX_SK), limit=1) in ([], table.scan())
 
 
 def test_a_refusal_tells_no_values(table: Table) -> None:

@@ -190,10 +190,12 @@ def test_reads_are_consistent_where_dynamodb_can(table: DynamoTable, endpoint: E
     table.batch_get([("p", "s"), ("E#p", "s")])
     endpoint.script = [Answer({"Items": [], "Count": 0, "ScannedCount": 0})]
     table.query("p")
+    table.scan()
     requests = [request for _, request in endpoint.asked]
-    assert endpoint.operations == ["GetItem", "BatchGetItem", "Query"]
+    assert endpoint.operations == ["GetItem", "BatchGetItem", "Query", "Scan"]
     assert requests[0]["ConsistentRead"]
     assert requests[2]["ConsistentRead"]
+    assert requests[3]["ConsistentRead"]
     assert {name: asked["ConsistentRead"] for name, asked in requests[1]["RequestItems"].items()} == {
         "main": True,
         "audit": True,
@@ -208,6 +210,7 @@ def test_a_refused_call_asks_nothing(table: DynamoTable, endpoint: Endpoint) -> 
         lambda: table.query("p", limit=0),
         lambda: table.by_index("other", "x"),
         lambda: table.due("job", 1, limit=1001),
+        lambda: table.scan(after=("p", "")),
     ]
     for call in calls:
         with pytest.raises(Refused):
@@ -220,21 +223,42 @@ def test_bounds_between_which_nothing_lies_ask_nothing(table: DynamoTable, endpo
     assert endpoint.asked == []
 
 
-def test_pages_are_read_until_the_limit(table: DynamoTable, endpoint: Endpoint) -> None:
-    def page(first: int, *, last: bool) -> Answer:
-        items = [
-            {
-                "pk": {"S": "p"},
-                "sk": {"S": f"{n}"},
-                "ver": {"N": "1"},
-                "number": {"N": "0"},
-                "body": {"B": ""},
-            }
-            for n in range(first, first + 2)
-        ]
-        more = {} if last else {"LastEvaluatedKey": {"pk": {"S": "p"}, "sk": {"S": f"{first + 1}"}}}
-        return Answer({"Items": items, "Count": 2, "ScannedCount": 2, **more})
+def page(first: int, *, last: bool, expires_at: int | None = None) -> Answer:
+    """Two rows of a query or a scan."""
+    items = [
+        {
+            "pk": {"S": "p"},
+            "sk": {"S": f"{n}"},
+            "ver": {"N": "1"},
+            "number": {"N": "0"},
+            "body": {"B": ""},
+            **({} if expires_at is None else {"expires_at": {"N": str(expires_at)}}),
+        }
+        for n in range(first, first + 2)
+    ]
+    more = {} if last else {"LastEvaluatedKey": {"pk": {"S": "p"}, "sk": {"S": f"{first + 1}"}}}
+    return Answer({"Items": items, "Count": 2, "ScannedCount": 2, **more})
 
+
+def test_a_scan_reads_the_main_table_page_by_page_until_the_limit(
+    table: DynamoTable, endpoint: Endpoint, clock: ManualClock
+) -> None:
+    script = [page(0, last=False), page(2, last=False, expires_at=clock.now()), page(4, last=True)]
+    endpoint.script = [*script]
+    assert [row.sk for row in table.scan(after=("o", "9"), limit=4)] == ["0", "1", "4", "5"]
+    requests = [request for _, request in endpoint.asked]
+    assert [(r["TableName"], r["Limit"], r["ExclusiveStartKey"]) for r in requests] == [
+        ("main", 4, {"pk": {"S": "o"}, "sk": {"S": "9"}}),
+        ("main", 2, {"pk": {"S": "p"}, "sk": {"S": "1"}}),
+        ("main", 2, {"pk": {"S": "p"}, "sk": {"S": "3"}}),
+    ]
+    endpoint.script, endpoint.asked = [*script], []
+    assert [row.sk for row in table.scan(limit=2)] == ["0", "1"]
+    assert len(endpoint.asked) == 1
+    assert "ExclusiveStartKey" not in endpoint.asked[0][1]
+
+
+def test_pages_are_read_until_the_limit(table: DynamoTable, endpoint: Endpoint) -> None:
     endpoint.script = [page(0, last=False), page(2, last=False), page(4, last=True)]
     assert [row.sk for row in table.query("p", limit=3)] == ["0", "1", "2"]
     assert len(endpoint.asked) == 2

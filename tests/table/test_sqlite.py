@@ -179,13 +179,14 @@ def test_every_look_up_uses_an_index(table: SqliteTable) -> None:
     for index in ("user", "resource", "action", "error"):
         table.by_index(index, "x", after="b", reverse=True)
     table.due("job", 5)
+    table.scan(after=("a", "b"))
     table.write(
         [Put(Row(pk="p", sk="s"), ANY), Add("p", "t", 1), Delete("p", "u", ANY), Check("p", "v", ANY)]
     )
     table.purge_expired()
     con.set_trace_callback(None)
     statements = [sql for sql in asked if " item " in sql]
-    assert len(statements) == 15
+    assert len(statements) == 17
     for sql in statements:
         plan = " ".join(row[3] for row in con.execute(f"EXPLAIN QUERY PLAN {sql}"))
         assert "SCAN" not in plan

@@ -29,7 +29,7 @@ from chalicelib.formats import canonical, ciphertext_blob, domain_keys, key_toke
 from chalicelib.formats.message import MessageKey
 from chalicelib.hsm.port import HsmKey, KeyKind
 from chalicelib.hsm.software import SoftwareHsm
-from tests.vectors import make_asymmetric
+from tests.vectors import make_asymmetric, make_token
 
 Vector = dict[str, Any]
 FOLDER = Path(__file__).parent
@@ -462,7 +462,7 @@ def build() -> dict[str, list[Vector]]:
         sealed = MAKE[vector["format"]](vector["given"], vector.get("plaintext", ""), stream(vector["name"]))
         made.append(vector | {"random": f"SHAKE-128 of {vector['name']!r}", "sealed": sealed})
     lists = {"formats_generated": made, "formats_opened": list(opened()), "formats_refused": list(refused())}
-    lists |= make_asymmetric.lists()
+    lists |= make_asymmetric.lists() | make_token.lists()
     return {name: merged(read(name), vectors) for name, vectors in lists.items()}
 
 
