@@ -1,6 +1,7 @@
 """The audit trail: what a row says, where it is found, and that no effect is without its event."""
 
 import json
+import re
 from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, datetime
 from typing import Any, cast
@@ -9,7 +10,7 @@ import pytest
 
 from chalicelib import audit, ids
 from chalicelib.api import gateway as gateway_module
-from chalicelib.audit import DAY, SHARDS, Event
+from chalicelib.audit import DAY, SHARDS, Event, Trail
 from chalicelib.clock import ManualClock
 from chalicelib.formats import record
 from chalicelib.settings import Settings
@@ -18,6 +19,7 @@ from chalicelib.table.port import (
     MAX_BODY,
     Busy,
     Conflict,
+    Due,
     Expect,
     Op,
     Put,
@@ -44,6 +46,18 @@ def event(**members: Any) -> Event:
     return Event(id=ids.request_id(AT_MS), at_ms=AT_MS, **members)
 
 
+def trail(table: Any, keep_days: int = 30) -> Trail:
+    return Trail(cast(Table, table), SM, ManualClock(NOW), keep_days)
+
+
+def row_of(event: Event, keep_days: int = 30) -> Row:
+    """The event's row, as it is when nothing but it is written."""
+    table = InspectedTable(":memory:", ManualClock(0))
+    trail(table, keep_days).keep(event)
+    (row,) = [row for (pk, _), row in table.rows().items() if not pk.endswith("#P")]
+    return row
+
+
 # The row
 
 
@@ -58,6 +72,7 @@ def test_a_row_says_everything_once() -> None:
         uin="2",
         user_name="ann",
         user_type="CAMUser",
+        session="s",
         secret_id="AKIDa",
         authentication="TC3-HMAC-SHA256",
         source_ip="192.0.2.1",
@@ -69,8 +84,12 @@ def test_a_row_says_everything_once() -> None:
     full.note("secret", "a")
     full.note("key", "k")
     full.note("secret", "a")
-    row = full.row(30)
-    assert record.decode(row.body) == {
+    row = row_of(full)
+    members = record.decode(row.body)
+    writer, number, after = members.pop("chain")
+    assert re.fullmatch("[0-9a-f]{16}", writer)
+    assert (number, after) == (1, [])
+    assert members == {
         "id": full.id,
         "at": AT_MS,
         "service": "ssm",
@@ -82,6 +101,7 @@ def test_a_row_says_everything_once() -> None:
         "uin": "2",
         "user": "ann",
         "user_type": "CAMUser",
+        "session": "s",
         "secret_id": "AKIDa",
         "auth": "TC3-HMAC-SHA256",
         "ip": "192.0.2.1",
@@ -96,27 +116,30 @@ def test_a_row_says_everything_once() -> None:
     assert row.sk == f"{AT_MS:013d}#{full.id}"
     assert row.expires_at == NOW + 30 * DAY
     assert row.index == {
-        "action": f"1#ssm:CreateSecret#{shard}",
+        "action": f"1#CreateSecret#{shard}",
         "user": f"1#2#{shard}",
-        "resource": f"1#secret/a#{shard}",
+        "resource": f"1#a#{shard}",
         "error": f"1#LimitExceeded#{shard}",
     }
     assert set(row.index) == set(INDEXES)
+    assert row.due == Due(f"seal_audit#{SM}", NOW)
 
 
 def test_what_is_not_known_takes_no_place() -> None:
-    row = event().row(1)
-    assert record.decode(row.body) == {"id": row.sk[14:], "at": AT_MS, "read": True, "account": audit.NOBODY}
+    row = row_of(event())
+    members = record.decode(row.body)
+    assert members.pop("chain")
+    assert members == {"id": row.sk[14:], "at": AT_MS, "read": True, "account": audit.NOBODY}
     assert set(row.index) == {"action"}
 
 
 def test_a_warning_is_indexed_as_an_error_is() -> None:
-    row = event(account="1", warning="KeyPendingDelete").row(1)
+    row = row_of(event(account="1", warning="KeyPendingDelete"))
     assert row.index["error"].startswith("1#KeyPendingDelete#")
 
 
 def test_events_are_spread_over_shards() -> None:
-    shards = {event().row(1).pk.rpartition("#")[2] for _ in range(300)}
+    shards = {row_of(event()).pk.rpartition("#")[2] for _ in range(300)}
     assert shards == {str(shard) for shard in range(SHARDS)}
 
 
@@ -124,17 +147,17 @@ def test_events_are_spread_over_shards() -> None:
     ("at_ms", "day"), [(0, "19700101"), (86_399_999, "19700101"), (86_400_000, "19700102")]
 )
 def test_a_day_is_a_day_of_utc(at_ms: int, day: str) -> None:
-    assert Event(id=ids.request_id(at_ms), at_ms=at_ms).row(1).pk.split("#")[2] == day
+    assert row_of(Event(id=ids.request_id(at_ms), at_ms=at_ms)).pk.split("#")[2] == day
 
 
 def test_rows_sort_by_time() -> None:
-    rows = [Event(id=ids.request_id(at), at_ms=at).row(1).sk for at in (9, 10, 99, 1000, AT_MS)]
+    rows = [row_of(Event(id=ids.request_id(at), at_ms=at)).sk for at in (9, 10, 99, 1000, AT_MS)]
     assert rows == sorted(rows)
 
 
 @pytest.mark.parametrize("agent", ["x" * 100_000, "\ud800", "\x00", "代理" * 1000, "\U0001d54f" * 1000])
 def test_a_clients_texts_never_make_a_row_impossible(agent: str) -> None:
-    row = event(user_agent=agent, source_ip=agent, account="1").row(30)
+    row = row_of(event(user_agent=agent, source_ip=agent, account="1"))
     validate_write([Put(row, Expect.ABSENT)])
     assert len(row.body) < 4096 < MAX_BODY
     assert 1 <= len(record.decode(row.body)["agent"]) <= 256
@@ -173,6 +196,7 @@ def test_a_successful_call(installation: Inspected) -> None:
     response = call(installation, "CreateSecret", SecretName="a", VersionId="v", SecretString="value")
     root = installation.root
     recorded = installation.event(response["RequestId"])
+    assert recorded.pop("chain")
     assert recorded == {
         "id": response["RequestId"],
         "at": NOW * 1000,
@@ -201,9 +225,9 @@ def test_every_index_finds_the_call(installation: Inspected) -> None:
     read = call(installation, "GetSecretValue", SecretName="a", VersionId="v")
     call(installation, "ListKeys", "kms")
     wanted = {
-        ("resource", f"{account}#secret/a"): [made, refused, read],
-        ("action", f"{account}#ssm:CreateSecret"): [made, refused],
-        ("action", f"{account}#ssm:GetSecretValue"): [read],
+        ("resource", f"{account}#a"): [made, refused, read],
+        ("action", f"{account}#CreateSecret"): [made, refused],
+        ("action", f"{account}#GetSecretValue"): [read],
         ("error", f"{account}#ResourceInUse.SecretExists"): [refused],
         ("error", f"{account}#"): [],
     }
@@ -351,7 +375,7 @@ OP = Put(Row(pk="X", sk="1", body=b"effect"), Expect.ABSENT)
 
 
 def commit(table: Scripted) -> None:
-    audit.commit(cast(Table, table), [OP], event(account="1").row(1))
+    trail(table).commit([OP], event(account="1"))
 
 
 @pytest.mark.parametrize(
@@ -413,11 +437,11 @@ def test_an_own_write_is_none(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_the_event_of_a_read_is_written_however_often_it_takes() -> None:
     for script in ([], ["busy", "lost", "did"], ["did", "did", "did"]):
         table = Scripted(*script)
-        audit.keep(cast(Table, table), event(account="1").row(1))
+        trail(table).keep(event(account="1"))
         assert len(table.inner.rows()) == 1
     for script, error in ((["busy"] * 4, Busy), (["lost"] * 4, Unacknowledged)):
         with pytest.raises(error):
-            audit.keep(cast(Table, Scripted(*script)), event().row(1))
+            trail(Scripted(*script)).keep(event())
 
 
 @pytest.mark.parametrize("action", ["ListSecrets", "NoSuch", "DescribeSecret"])
