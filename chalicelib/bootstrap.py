@@ -12,15 +12,18 @@ from pathlib import Path
 from typing import Final
 
 from chalicelib import ids
-from chalicelib.access_keys import ROOT, Caller, new_access_key
-from chalicelib.audit import Event, commit
+from chalicelib.access_keys import add_access_key
+from chalicelib.audit import SERVICE, Event
 from chalicelib.context import IDENTITY, Service
+from chalicelib.errors import AccessKeyOverLimit
+from chalicelib.model.user import ROOT, User
 from chalicelib.settings import Bootstrap, SettingError
-from chalicelib.table import accounts
+from chalicelib.table import accounts, users
 from chalicelib.table.port import Conflict, Table
 
 _SECTION: Final = "default"
 _APP_ID_LOW: Final = 1_250_000_000
+_MAX_ROOT_KEYS: Final = 10
 _TRIES: Final = 4
 
 
@@ -111,34 +114,49 @@ def _read(path: Path) -> Bootstrap:
 
 
 def store(service: Service, root: Bootstrap) -> None:
-    """Create the rows that are not there yet."""
+    """Create the rows that are not there yet. A key that the account has deleted since is not made again."""
     identity = service.table(IDENTITY)
+    places = [accounts.access_key_row_key(root.secret_id), accounts.retired_row_key(root.secret_id)]
     for _ in range(_TRIES):
-        if identity.get(*accounts.access_key_row_key(root.secret_id)) is not None:
+        if any(identity.batch_get(places)):
             return
         # Where another start was faster with the account, what is left is the key.
         with contextlib.suppress(Conflict):
             _create(service, identity, root)
-    raise SettingError("the identity table holds half an access key: restore it from a backup")
+    raise SettingError("the identity table changes too fast: start again")
 
 
 def _create(service: Service, identity: Table, root: Bootstrap) -> None:
-    caller = Caller(root.uin, root.uin, "root", ROOT, root.secret_id)
     now_ms = service.clock.now_ms()
+    now = service.clock.now()
     event = Event(
         id=ids.request_id(now_ms),
         at_ms=now_ms,
         service="cam",
         action="CreateAccount",
         account=root.uin,
+        user_name=SERVICE,
+        user_type=SERVICE,
+        authentication="bootstrap",
         is_read=False,
     )
     event.note("accessKey", root.secret_id)
-    ops = new_access_key(service.hsm(IDENTITY), caller, root.secret_key, service.clock.now())
-    if identity.get(*accounts.account_row_key(root.uin)) is None:
+    seal, hsm = service.seals.of(root.uin), service.hsm(IDENTITY)
+    old = users.find_user(identity, seal, root.uin)
+    user = old or User(account=root.uin, uin=root.uin, name="root", type=ROOT, created_at=now)
+    try:
+        # Where all keys are lost, the way in is a start with another one: it may be one too many.
+        user, key = add_access_key(hsm, user, root.secret_id, root.secret_key, now, most=_MAX_ROOT_KEYS)
+    except AccessKeyOverLimit:
+        raise SettingError(
+            f"the account has {_MAX_ROOT_KEYS} access keys already: start with one of them, or delete the others"
+        ) from None
+    if old is not None:
+        ops = [key, users.replace_user(seal, old, user)]
+    else:
         app_id = _APP_ID_LOW + secrets.randbelow(50_000_000)
-        ops.append(accounts.create_account(root.uin, app_id=app_id, now=service.clock.now()))
-    commit(identity, ops, event.row(service.settings.audit_days))
+        ops = [key, accounts.create_account(root.uin, app_id=app_id, now=now), *users.create_user(seal, user)]
+    service.trail(IDENTITY).commit(ops, event)
 
 
 def main() -> int:

@@ -2,24 +2,62 @@
 
 import functools
 import threading
-from collections.abc import Callable, Mapping, Sequence
-from typing import Final
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
+from datetime import UTC, datetime
+from types import MappingProxyType
+from typing import Final, Protocol, TypeVar
 
-from chalicelib import audit
+from chalicelib import ids, last_use
 from chalicelib.access_keys import Caller
-from chalicelib.audit import Event
+from chalicelib.audit import Event, Trail
 from chalicelib.clock import Clock
 from chalicelib.data_key_store import DataKeyStore
-from chalicelib.errors import ApiError, DryRunOperation, UnauthorizedByPolicy
+from chalicelib.errors import ApiError, DryRunOperation, InvalidParameter, UnauthorizedByPolicy
+from chalicelib.formats.canonical import MalformedContext, encryption_context_members
 from chalicelib.hsm.port import Hsm
 from chalicelib.key_store import KeyStore
+from chalicelib.policy.condition import (
+    CURRENT_TIME,
+    ENCRYPTION_CONTEXT,
+    IP,
+    MFA,
+    REQUEST_TAG,
+    RESOURCE_TAG,
+)
+from chalicelib.policy.decide import NOTHING_MATCHED, Decision
+from chalicelib.policy.request import Request, pairs
+from chalicelib.policy_store import PolicyStore
+from chalicelib.role_store import RoleStore
+from chalicelib.sealed_row import RowSeal, RowSeals
 from chalicelib.secret_store import SecretStore
 from chalicelib.settings import Settings
-from chalicelib.table.port import Add, Conflict, Expect, Op, Row, Table, add_bounds, key_of
+from chalicelib.table.port import Add, Conflict, Expect, Op, Put, Row, Table, add_bounds, due_kind, key_of
+from chalicelib.table.replicas import REPLICATE
+from chalicelib.user_store import UserStore
+from chalicelib.web_identity import WebIdentities
 
 IDENTITY: Final = "identity"
+NOTHING: Final[Mapping[str, str]] = MappingProxyType({})
+EVERYTHING: Final = {"kms": "key/*", "ssm": "secret/*"}
+"""What a policy has to allow, word for word or with all the rest, for actions on no resource in particular."""
+VISITOR: Final = "OtherAccount"
+"""Who acts in the events of calls that come from another account; its uin is the name."""
+_ROOT_MAY: Final = Decision(allowed=True)
 _OF_NO_REGION: Final = frozenset({"cam", "cloudaudit", "sts"})
 _MAX_USES: Final = 100_000
+
+
+class Listed(Protocol):
+    """What lists show one by one."""
+
+    @property
+    def creator_uin(self) -> str: ...
+    @property
+    def tags(self) -> Mapping[str, str]: ...
+
+
+Item = TypeVar("Item", bound=Listed)
 
 
 class Service:
@@ -38,7 +76,10 @@ class Service:
         self._open_hsm = open_hsm
         self._tables: dict[str, Table] = {}
         self._hsms: dict[str, Hsm] = {}
+        self._trails: dict[str, Trail] = {}
         self._lock = threading.RLock()
+        self.seals = RowSeals(lambda: self.table(IDENTITY), lambda: self.hsm(IDENTITY))
+        """What tells the rows that decide about access from those that somebody else wrote."""
         self.hints: dict[tuple[str, ...], tuple[str, ...]] = {}
         """Which rows the last call on a resource needed: saves a second read, decides nothing."""
         self.uses: dict[tuple[str, str, str], int] = {}
@@ -62,6 +103,27 @@ class Service:
                 self._hsms[domain] = hsm
         return hsm
 
+    @functools.cached_property
+    def web_identities(self) -> WebIdentities:
+        """The OpenID Connect providers that the operator has configured, and their keys."""
+        return WebIdentities(self.settings.oidc_providers, self.clock)
+
+    def trail(self, domain: str) -> Trail:
+        """The audit events of a region, or those of identity."""
+        trail = self._trails.get(domain)
+        if trail is None:
+            table = self.table(domain)
+            with self._lock:
+                trail = self._trails.get(domain) or Trail(table, domain, self.clock, self.settings.audit_days)
+                self._trails[domain] = trail
+        return trail
+
+    def remember(self, uses: Mapping[tuple[str, str, str], int]) -> None:
+        """Note in which hours the uses of keys were written down."""
+        if len(self.uses) > _MAX_USES:
+            self.uses.clear()
+        self.uses.update(uses)
+
     def close(self) -> None:
         """Release every table and HSM domain."""
         with self._lock:
@@ -69,6 +131,7 @@ class Service:
                 table.close()
             for hsm in self._hsms.values():
                 hsm.close()
+            self._trails.clear()
             self._tables.clear()
             self._hsms.clear()
 
@@ -87,13 +150,31 @@ class Context:
         self.now_ms = event.at_ms
         self.now = event.at_ms // 1000
         self.table = service.table(domain(event.service, region))
+        self.trail = service.trail(domain(event.service, region))
         self.trailing: list[Op] = []
         """Unconditional ops that go along with whatever the call writes."""
         self.uses: dict[tuple[str, str, str], int] = {}
         """What to remember of `trailing` once it is written."""
+        self.request_tags: Mapping[str, str] = NOTHING
+        """The tags that the call gives to something: an action sets them before it authorises."""
+        self.left: list[Row] = []
+        """What the call's write has left to do in other regions, due at once."""
         self.committed = False
         self.authorised = False
         self._dry_run = dry_run
+
+    def beside(self, region: str) -> "Context":
+        """The same call, reading in another region."""
+        return Context(self.service, self.caller, region, self.event, dry_run=self._dry_run)
+
+    def go_to(self, region: str) -> None:
+        """Act in another region than the call's: the tag service finds resources where they are.
+
+        Before anything is read: the call's event is written there too.
+        """
+        self.region = self.event.region = region
+        self.table = self.service.table(region)
+        self.trail = self.service.trail(region)
 
     @property
     def standard(self) -> str:
@@ -120,19 +201,175 @@ class Context:
         """The account's secrets in the region."""
         return SecretStore(self)
 
+    @functools.cached_property
+    def policies(self) -> PolicyStore:
+        """The account's policies."""
+        return PolicyStore(self)
+
+    @functools.cached_property
+    def roles(self) -> RoleStore:
+        """The account's roles."""
+        return RoleStore(self)
+
+    @functools.cached_property
+    def users(self) -> UserStore:
+        """The account's users and groups."""
+        return UserStore(self)
+
+    @property
+    def seal(self) -> RowSeal:
+        """The seal of the account's rows in the identity table."""
+        return self.service.seals.of(self.caller.account)
+
+    def note_caller(self) -> None:
+        """Write down, along with whatever the call writes, that its access key was used."""
+        ops, uses = last_use.unwritten(self.service.uses, domain(self.event.service, self.region), self.event)
+        self.trailing += ops
+        self.uses |= uses
+
     def resource(self, path: str) -> str:
         """The six-segment name of a resource of the called service, as policies spell it."""
-        return f"qcs::{self.event.service}:{self.region}:uin/{self.caller.account}:{path}"
+        region = "" if self.event.service in _OF_NO_REGION else self.region
+        return f"qcs::{self.event.service}:{region}:uin/{self.caller.account}:{path}"
 
-    def authorise(self, resource: str = "*") -> None:  # noqa: ARG002 - what a policy will be matched with
-        """Let the call go on only if the caller may do it to the resource; the pipeline insists on one such check."""
+    def authorise(
+        self,
+        resource: str = "",
+        *,
+        creator_uin: str = "",
+        tags: Mapping[str, str] = NOTHING,
+        encryption_context: str = "",
+    ) -> None:
+        """Let the call go on only if the caller may do it to the resource; the pipeline insists on one such check.
+
+        Without a resource: to all of the service, as actions on no resource in particular ask for. The keywords are what
+        conditions look at; an encryption context is the JSON text that the caller sent.
+        """
         if not self.caller.is_root:
-            # Not the resource: it names its creator, which would tell that it exists.
-            raise UnauthorizedByPolicy(
-                f"You are not authorized to perform operation ({self.event.service}:{self.event.action})"
-                " on this resource: ask an administrator for a policy that allows it."
+            self._insist(
+                self.decide(
+                    resource or self.resource(EVERYTHING.get(self.event.service, "*")),
+                    creator_uin=creator_uin,
+                    tags=tags,
+                    encryption_context=encryption_context,
+                )
             )
         self.authorised = True
+
+    def authorise_one_of(self, *resources: str, tags: Mapping[str, str] = NOTHING) -> None:
+        """As `authorise`, for what policies know by several names: one has to be allowed, and none denied."""
+        if not self.caller.is_root:
+            decisions = [self.decide(resource, tags=tags) for resource in resources]
+            self._insist(min(decisions, key=lambda d: (not d.is_denial, not d.allowed)))
+        self.authorised = True
+
+    def refuse_denied(self, resource: str) -> None:
+        """Refuse a caller to whom a policy denies the resource: one that the call is about beside what it authorises."""
+        decision = self.decide(resource)
+        if decision.is_denial:
+            self._insist(decision)
+
+    def authorise_anyway(self) -> None:
+        """Let the call go on without a look at the caller's policies: the action has a reason of its own."""
+        self.authorised = True
+
+    def visible(self, whole: str, items: Iterable[Item], name: Callable[[Item], str]) -> list[Item]:
+        """Those of a list that the caller may see; refuses a caller whom no policy lets see any.
+
+        `whole` names all of the list in policies (`key/*`). A policy that allows it shows every item that no other
+        denies, one that allows some items only shows those.
+        """
+        if self.caller.is_root:
+            self.authorised = True
+            return list(items)
+        asked, authority = self._request(self.resource(whole)), self.caller.authority
+        decision = authority.decide(asked) if authority else NOTHING_MATCHED
+        if decision.is_denial or authority is None or not authority.allows_some(asked):
+            self._insist(decision)
+        self.authorised = True
+        return [
+            item
+            for item in items
+            if self.decide(name(item), creator_uin=item.creator_uin, tags=item.tags).allowed
+        ]
+
+    def decide(
+        self,
+        resource: str,
+        *,
+        action: str = "",
+        creator_uin: str = "",
+        tags: Mapping[str, str] = NOTHING,
+        encryption_context: str = "",
+    ) -> Decision:
+        """What the caller's policies say about an action, the called one unless said otherwise, on a resource."""
+        caller = self.caller
+        if caller.is_root:
+            return _ROOT_MAY
+        if caller.authority is None:
+            return NOTHING_MATCHED
+        return caller.authority.decide(
+            self._request(
+                resource,
+                action=action,
+                creator_uin=creator_uin,
+                tags=tags,
+                encryption_context=encryption_context,
+            )
+        )
+
+    def _request(
+        self,
+        resource: str,
+        *,
+        action: str = "",
+        creator_uin: str = "",
+        tags: Mapping[str, str] = NOTHING,
+        encryption_context: str = "",
+    ) -> Request:
+        attributes = dict(self.circumstances)
+        if creator_uin:
+            attributes["qcs:create_uin"] = (creator_uin,)
+        if tags:
+            attributes[RESOURCE_TAG] = attributes["qcs:tag"] = pairs(tags)
+        if encryption_context:
+            attributes[ENCRYPTION_CONTEXT] = pairs(_context_members(encryption_context))
+        return Request(
+            action=action or self._action,
+            resource=resource,
+            uin=self.caller.uin,
+            owner_uin=self.caller.account,
+            app_id=self.caller.app_id,
+            attributes=attributes,
+        )
+
+    @functools.cached_property
+    def circumstances(self) -> dict[str, tuple[str, ...]]:
+        """What conditions look at and what is the same for every resource of the call."""
+        found: dict[str, tuple[str, ...]] = {
+            CURRENT_TIME: (f"{datetime.fromtimestamp(self.now, UTC):%Y-%m-%dT%H:%M:%SZ}",),
+            # There are no second factors: whoever denies what is done without one denies it to everybody.
+            MFA: ("false",),
+        }
+        if self.caller.uin:
+            found["qcs:uin"], found["qcs:owner_uin"] = (self.caller.uin,), (self.caller.account,)
+        if self.event.source_ip:
+            found[IP] = (self.event.source_ip,)
+        if self.request_tags:
+            found[REQUEST_TAG] = pairs(self.request_tags)
+        return found
+
+    @property
+    def _action(self) -> str:
+        return f"{self.event.service}:{self.event.action}"
+
+    def _insist(self, decision: Decision) -> None:
+        if not decision.allowed:
+            # Not the resource: it names its creator, which would tell that it exists.
+            raise UnauthorizedByPolicy(
+                f"You are not authorized to perform operation ({self._action}) on this resource:"
+                f" {decision.explanation}."
+            )
 
     def commit(
         self, ops: Sequence[Op], refusals: Mapping[int, type[ApiError] | ApiError] | None = None
@@ -148,7 +385,7 @@ class Context:
             if self._dry_run:
                 _rehearse(self.table, ops)
             else:
-                audit.commit(self.table, [*ops, *self.trailing], self.event.row(self.settings.audit_days))
+                self.trail.commit([*ops, *self.trailing], self.event)
         except Conflict as conflict:
             for position in conflict.positions:
                 if refusals and position in refusals:
@@ -157,13 +394,47 @@ class Context:
         if self._dry_run:
             raise DryRunOperation
         self.written()
+        copies = due_kind(REPLICATE, self.region)
+        self.left = [op.row for op in ops if isinstance(op, Put) and op.row.due and op.row.due.kind == copies]
+
+    def step(self, ops: Sequence[Op]) -> None:
+        """Write a part of the call's effect that is whole in itself, ahead of `commit`, with an event of its own."""
+        if not self.authorised or self.committed:
+            raise RuntimeError("an action authorises first, and its last step is to commit")
+        if self._dry_run:
+            raise DryRunOperation
+        resources = list(self.event.resources)
+        self.trail.commit(ops, replace(self.event, id=ids.request_id(self.now_ms), resources=resources))
+
+    def tell(self, account: str) -> None:
+        """Write the call into the trail of another account that it concerns, too, as that of a visitor."""
+        if self._dry_run:
+            return
+        visit = replace(
+            self.event,
+            id=ids.request_id(self.now_ms),
+            account=account,
+            user_type=VISITOR,
+            user_name=self.caller.account,
+            session="",
+            secret_id="",
+            resources=list(self.event.resources),
+        )
+        self.trail.keep(visit)
 
     def written(self) -> None:
         """Note that the call's write, and what trails it, has happened."""
         self.committed = True
-        if len(self.service.uses) > _MAX_USES:
-            self.service.uses.clear()
-        self.service.uses.update(self.uses)
+        self.service.remember(self.uses)
+
+
+def _context_members(text: str) -> Mapping[str, str]:
+    try:
+        return encryption_context_members(text)
+    except MalformedContext:
+        raise InvalidParameter(
+            "EncryptionContext is a JSON object of strings, without duplicate names."
+        ) from None
 
 
 def domain(service: str, region: str) -> str:

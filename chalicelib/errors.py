@@ -507,3 +507,467 @@ class ServiceTemporaryUnavailable(ApiError):
 class UnsupportedKeyUsageInCurrentRegion(ApiError):
     code = "UnsupportedOperation.UnsupportedKeyUsageInCurrentRegion"
     message = "This region does not offer the key usage: ListAlgorithms answers those on offer."
+
+
+# Access management
+
+
+class LastActiveKey(ApiError):
+    code = "FailedOperation.Accesskey"
+    message = "This is the only active access key of the account itself: create another one first."
+
+
+class PolicyFull(ApiError):
+    code = "FailedOperation.PolicyFull"
+    message = "The quota of policies is used up: delete those that nothing needs."
+
+
+class PolicyNameInUse(ApiError):
+    code = "FailedOperation.PolicyNameInUse"
+    message = "A policy with this name exists already: choose another name."
+
+
+class PolicyVersionAlreadyDefault(ApiError):
+    code = "FailedOperation.PolicyVersionAlreadyDefault"
+    message = "This version is the one that applies: make another one the default first."
+
+
+class PolicyVersionFull(ApiError):
+    code = "FailedOperation.PolicyVersionFull"
+    message = "A policy has at most 5 versions: delete one first."
+
+
+class GroupFull(ApiError):
+    code = "InvalidParameter.GroupFull"
+    message = "The quota of groups is used up: delete those that nothing needs."
+
+
+class GroupNameInUse(ApiError):
+    code = "InvalidParameter.GroupNameInUse"
+    message = "A group with this name exists already: choose another name."
+
+
+class NoSuchGroup(ApiError):
+    code = "InvalidParameter.GroupNotExist"
+    message = "The group does not exist: ListGroups answers those that do."
+
+
+class GroupUserFull(ApiError):
+    code = "InvalidParameter.GroupUserFull"
+    message = "The group has all the users that it can have."
+
+
+class SubUserFull(ApiError):
+    code = "InvalidParameter.SubUserFull"
+    message = "The quota of users is used up: delete those that nothing needs."
+
+
+class SubUserNameInUse(ApiError):
+    code = "InvalidParameter.SubUserNameInUse"
+    message = "A user with this name exists already: choose another name."
+
+
+class UserGroupFull(ApiError):
+    code = "InvalidParameter.UserGroupFull"
+    message = "The user is in all the groups that a user can be in."
+
+
+class UserNameIllegal(ApiError):
+    code = "InvalidParameter.UserNameIllegal"
+    message = "A user's name has 1 to 64 letters, digits and +=,.@_-."
+
+
+class NoSuchUser(ApiError):
+    code = "InvalidParameter.UserNotExist"
+    message = "The user does not exist: ListUsers answers those that do."
+
+
+class NeitherUinNorUid(ApiError):
+    code = "InvalidParameter.UserUinAndUinNotAllNull"
+    message = "Name each user by Uin or by Uid."
+
+
+class AccessKeyOverLimit(ApiError):
+    code = "OperationDenied.AccessKeyOverLimit"
+    message = "A user has at most two access keys: delete one first."
+
+
+class HaveKeys(ApiError):
+    code = "OperationDenied.HaveKeys"
+    message = "The user still has access keys: delete them first, or set Force to 1."
+
+
+class SubUin(ApiError):
+    code = "OperationDenied.SubUin"
+    message = "Only the account itself may see and change its own access keys."
+
+
+class AccessKeyNotExist(ApiError):
+    code = "ResourceNotFound.SecretNotExist"
+    message = "The user has no such access key: ListAccessKeys answers those that it has."
+
+
+class GroupNotExist(ApiError):
+    code = "ResourceNotFound.GroupNotExist"
+    message = "The group does not exist: ListGroups answers those that do."
+
+
+class UserNotExist(ApiError):
+    code = "ResourceNotFound.UserNotExist"
+    message = "The user does not exist: ListUsers answers those that do."
+
+
+class Unmodifiable(ApiError):
+    code = "FailedOperation.Unmodifiable"
+    message = "A preset policy cannot be changed or deleted: make a policy of your own."
+
+
+class ActionError(ApiError):
+    code = "InvalidParameter.ActionError"
+    message = "An action of the policy is malformed."
+
+
+class AttachmentFull(ApiError):
+    code = "InvalidParameter.AttachmentFull"
+    message = "No more policies can be attached: detach one first."
+
+
+class ConditionContentError(ApiError):
+    code = "InvalidParameter.ConditionContentError"
+    message = "The key or a value of a condition is wrong."
+
+
+class ConditionError(ApiError):
+    code = "InvalidParameter.ConditionError"
+    message = "A condition of the policy is malformed."
+
+
+class ConditionTypeError(ApiError):
+    code = "InvalidParameter.ConditionTypeError"
+    message = "The operator of a condition does not exist."
+
+
+class DescriptionLengthOverlimit(ApiError):
+    code = "InvalidParameter.DescriptionLengthOverlimit"
+    message = "The description is too long."
+
+
+class EffectError(ApiError):
+    code = "InvalidParameter.EffectError"
+    message = "The effect of a statement is allow or deny."
+
+
+class EntityFilterError(ApiError):
+    code = "InvalidParameter.EntityFilterError"
+    message = "EntityFilter is All, User, Group or Role."
+
+
+class OperatePoliciesOverLimit(ApiError):
+    code = "InvalidParameter.OperatePoliciesOverLimit"
+    message = "Too many policies in one call."
+
+
+class ParamError(ApiError):
+    code = "InvalidParameter.ParamError"
+    message = "A parameter is not valid."
+
+
+class PolicyDocumentError(ApiError):
+    code = "InvalidParameter.PolicyDocumentError"
+    message = "The policy is not a JSON object of the form that policies have."
+
+
+class PolicyDocumentLengthOverLimit(ApiError):
+    code = "InvalidParameter.PolicyDocumentLengthOverLimit"
+    message = "The policy is too long."
+
+
+class PolicyIdError(ApiError):
+    code = "InvalidParameter.PolicyIdError"
+    message = "A preset policy cannot be changed or deleted: make a policy of your own."
+
+
+class PolicyIdNotExist(ApiError):
+    code = "InvalidParameter.PolicyIdNotExist"
+    message = "The policy does not exist: ListPolicies answers those that do."
+
+
+class PolicyNameError(ApiError):
+    code = "InvalidParameter.PolicyNameError"
+    message = "A policy's name has 1 to 128 letters, digits and +=,.@_-."
+
+
+class PolicyVersionNotExists(ApiError):
+    code = "InvalidParameter.PolicyVersionNotExists"
+    message = "The policy has no such version: ListPolicyVersions answers those that it has."
+
+
+class PrincipalError(ApiError):
+    code = "InvalidParameter.PrincipalError"
+    message = "The principal of a statement is malformed."
+
+
+class PrincipalQcsError(ApiError):
+    code = "InvalidParameter.PrincipalQcsError"
+    message = "A principal is written qcs::cam::uin/<account>:root or qcs::cam::uin/<account>:uin/<user>."
+
+
+class ResourceContentError(ApiError):
+    code = "InvalidParameter.ResourceContentError"
+    message = "The last segment of a resource is malformed."
+
+
+class ResourceError(ApiError):
+    code = "InvalidParameter.ResourceError"
+    message = "A resource of the policy is malformed."
+
+
+class ResourceProjectError(ApiError):
+    code = "InvalidParameter.ResourceProjectError"
+    message = "The project segment of a resource is empty."
+
+
+class ResourceQcsError(ApiError):
+    code = "InvalidParameter.ResourceQcsError"
+    message = "A resource is * or has six segments and starts with qcs."
+
+
+class ResourceRegionError(ApiError):
+    code = "InvalidParameter.ResourceRegionError"
+    message = "The region segment of a resource is malformed."
+
+
+class ResourceUinError(ApiError):
+    code = "InvalidParameter.ResourceUinError"
+    message = "The account segment of a resource is malformed."
+
+
+class RoleFull(ApiError):
+    code = "InvalidParameter.RoleFull"
+    message = "The quota of roles is used up: delete those that nothing needs."
+
+
+class RoleNameError(ApiError):
+    code = "InvalidParameter.RoleNameError"
+    message = "A role's name has 1 to 128 letters, digits and +=,.@_-."
+
+
+class RoleNameInUse(ApiError):
+    code = "InvalidParameter.RoleNameInUse"
+    message = "A role with this name exists already: choose another name."
+
+
+class RoleNotExist(ApiError):
+    code = "InvalidParameter.RoleNotExist"
+    message = "The role does not exist: DescribeRoleList answers those that do."
+
+
+class ScopeError(ApiError):
+    code = "InvalidParameter.ScopeError"
+    message = "Scope is All, QCS or Local."
+
+
+class SearchKeywordLengthError(ApiError):
+    code = "InvalidParameter.SearchKeywordLengthError"
+    message = "Keyword is too long."
+
+
+class StatementError(ApiError):
+    code = "InvalidParameter.StatementError"
+    message = "The statements of the policy are malformed."
+
+
+class TagLimitExceeded(ApiError):
+    code = "InvalidParameter.TagLimitExceeded"
+    message = "There are too many tags."
+
+
+class TagParamError(ApiError):
+    code = "InvalidParameter.TagParamError"
+    message = "A tag is malformed."
+
+
+class VersionError(ApiError):
+    code = "InvalidParameter.VersionError"
+    message = 'The version of a policy is "2.0".'
+
+
+class PolicyIdNotFound(ApiError):
+    code = "ResourceNotFound.PolicyIdNotFound"
+    message = "The policy does not exist: ListPolicies answers those that do."
+
+
+# Security Token Service
+
+
+class MFATypeNotSupported(ApiError):
+    code = "FailedOperation.MFATypeNotSupported"
+    message = "There are no MFA devices here: leave SerialNumber and TokenCode out."
+
+
+class TempKeyNotAllowed(ApiError):
+    code = "FailedOperation.TempKeyNotAllowed"
+    message = "Temporary credentials cannot do this: use a permanent key."
+
+
+class OverTimeError(ApiError):
+    code = "InvalidParameter.OverTimeError"
+    message = "DurationSeconds is longer than the session may last."
+
+
+class PolicyTooLong(ApiError):
+    code = "InvalidParameter.PolicyTooLong"
+    message = "The session's policy does not fit into a token: make it shorter."
+
+
+class ResouceError(ApiError):
+    code = "InvalidParameter.ResouceError"
+    message = "Policy names a resource in the wrong form."
+
+
+class StrategyFormatError(ApiError):
+    code = "InvalidParameter.StrategyFormatError"
+    message = "Policy is a JSON policy, plain or URL-encoded once."
+
+
+class StrategyInvalid(ApiError):
+    code = "InvalidParameter.StrategyInvalid"
+    message = "Policy is not a valid policy."
+
+
+class WebIdentityTokenError(ApiError):
+    code = "InvalidParameter.WebIdentityTokenError"
+    message = "The web identity token is not accepted: check its issuer, audience, signature and expiry, and ProviderId."
+
+
+class RoleNotFound(ApiError):
+    code = "ResourceNotFound.RoleNotFound"
+    message = "The role does not exist."
+
+
+# Tag
+
+
+class UnsupportedService(ApiError):
+    code = "InvalidParameter.UnsupportedService"
+    message = "Resources of this service have no tags here: ServiceType is kms or ssm."
+
+
+class PaginationTokenInvalid(ApiError):
+    code = "InvalidParameter.PaginationTokenInvalid"
+    message = "PaginationToken is not one of this action's: start from the first page."
+
+
+class DeleteTagsParamError(ApiError):
+    code = "InvalidParameterValue.DeleteTagsParamError"
+    message = "A tag key stands both in ReplaceTags and in DeleteTags."
+
+
+class RegionInvalid(ApiError):
+    code = "InvalidParameterValue.RegionInvalid"
+    message = "The region is not offered here: call GetRegions for the list."
+
+
+class ResourceDescriptionError(ApiError):
+    code = "InvalidParameterValue.ResourceDescriptionError"
+    message = (
+        "A resource is qcs::kms:<region>:uin/<account>:key/creatorUin/<uin>/<key id> or"
+        " qcs::ssm:<region>:uin/<account>:secret/creatorUin/<uin>/<name>, the account's number may be left out."
+    )
+
+
+class ResourceIdInvalid(ApiError):
+    code = "InvalidParameterValue.ResourceIdInvalid"
+    message = "A resource id is creatorUin/<uin>/<key id or secret name>, or the key id alone."
+
+
+class ResourcePrefixInvalid(ApiError):
+    code = "InvalidParameterValue.ResourcePrefixInvalid"
+    message = "ResourcePrefix is key for kms and secret for ssm."
+
+
+class ServiceTypeInvalid(ApiError):
+    code = "InvalidParameterValue.ServiceTypeInvalid"
+    message = "ServiceType is kms or ssm."
+
+
+class TagFiltersLengthExceeded(ApiError):
+    code = "InvalidParameterValue.TagFiltersLengthExceeded"
+    message = "There are at most 6 tag filters with at most 10 values each."
+
+
+class TagKeyCharacterIllegal(ApiError):
+    code = "InvalidParameterValue.TagKeyCharacterIllegal"
+    message = "A tag key has letters, digits, spaces and + - = . _ : / @ ( ) [ ], and no space at either end."
+
+
+class TagKeyDuplicate(ApiError):
+    code = "InvalidParameterValue.TagKeyDuplicate"
+    message = "A tag key appears more than once."
+
+
+class TagKeyEmpty(ApiError):
+    code = "InvalidParameterValue.TagKeyEmpty"
+    message = "A tag key is not empty."
+
+
+class TagKeyLengthExceeded(ApiError):
+    code = "InvalidParameterValue.TagKeyLengthExceeded"
+    message = "A tag key has at most 127 characters."
+
+
+class TagValueCharacterIllegal(ApiError):
+    code = "InvalidParameterValue.TagValueCharacterIllegal"
+    message = (
+        "A tag value has letters, digits, spaces and + - = . _ : / @ ( ) [ ], and no space at either end."
+    )
+
+
+class TagValueLengthExceeded(ApiError):
+    code = "InvalidParameterValue.TagValueLengthExceeded"
+    message = "A tag value has at most 255 characters."
+
+
+class ResourceAttachedTags(ApiError):
+    code = "LimitExceeded.ResourceAttachedTags"
+    message = "A resource has at most 50 tags."
+
+
+class ResourceNumPerRequest(ApiError):
+    code = "LimitExceeded.ResourceNumPerRequest"
+    message = "A request names fewer resources."
+
+
+class TagNumPerRequest(ApiError):
+    code = "LimitExceeded.TagNumPerRequest"
+    message = "A request names fewer tags."
+
+
+class TimeMissing(ApiError):
+    code = "InvalidParameter.Time"
+    message = "StartTime and EndTime are required: seconds since 1970-01-01 UTC."
+
+
+class TimeReversed(ApiError):
+    code = "InvalidParameterValue.Time"
+    message = "StartTime is not after EndTime."
+
+
+class TimeSpanTooLong(ApiError):
+    code = "LimitExceeded.OverTime"
+    message = "StartTime and EndTime are at most 7 days apart."
+
+
+class MaxResultOutOfRange(ApiError):
+    code = "InvalidParameterValue.MaxResult"
+    message = "MaxResults is 1 to 50."
+
+
+class UnknownAttributeKey(ApiError):
+    code = "InvalidParameterValue.attributeKey"
+    message = "GetAttributeKey answers the keys that events can be searched by."
+
+
+class TooManyEventsWanted(ApiError):
+    code = "LimitExceeded.OverAmount"
+    message = "MaxResults is 1 to 50, and there are at most 10 LookupAttributes."

@@ -2,7 +2,9 @@
 
 import secrets
 import uuid
+from typing import Final
 
+TEMPORARY_CHARACTERS: Final = 68
 _ALPHABET = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789"
 
 
@@ -48,6 +50,11 @@ def secret_id() -> str:
     return "AKID" + "".join(secrets.choice(_ALPHABET) for _ in range(32))
 
 
+def temporary_secret_id() -> str:
+    """The public half of temporary credentials: `AKID` and 64 letters or digits, so that it looks like no access key's."""
+    return "AKID" + "".join(secrets.choice(_ALPHABET) for _ in range(TEMPORARY_CHARACTERS - 4))
+
+
 def secret_key() -> str:
     """An access key's private half: 32 letters or digits, 190 bits."""
     return "".join(secrets.choice(_ALPHABET) for _ in range(32))
@@ -56,3 +63,18 @@ def secret_key() -> str:
 def uin() -> str:
     """An account or user number: 12 digits, the first is 1."""
     return str(10**11 + secrets.randbelow(9 * 10**10))
+
+
+def group_id() -> int:
+    """A group's number: 9 digits. Only within its account is it the only one."""
+    return 10**8 + secrets.randbelow(9 * 10**8)
+
+
+def policy_id() -> int:
+    """A custom policy's number: 15 digits, exact in every client's arithmetic."""
+    return 10**14 + secrets.randbelow(9 * 10**14)
+
+
+def role_id() -> str:
+    """A role's number, with the look that clients know: 19 digits, just above 2**62."""
+    return str(2**62 + secrets.randbelow(2**40))

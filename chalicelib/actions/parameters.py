@@ -15,7 +15,14 @@ from chalicelib.errors import (
     InvalidParameter,
     InvalidPlaintext,
     NotRoleOperation,
+    ResourceDescriptionError,
+    TagKeyCharacterIllegal,
+    TagKeyDuplicate,
+    TagKeyEmpty,
+    TagKeyLengthExceeded,
     TagKeysDuplicated,
+    TagValueCharacterIllegal,
+    TagValueLengthExceeded,
 )
 from chalicelib.params import RECORDED, Base64, Between, Characters, Items, Matches, OneOf, Utf8
 
@@ -135,6 +142,47 @@ class MemberAccount:
 
 Tags = Annotated[list[Tag], Items(MAX_TAGS), RECORDED]
 TagFilters = Annotated[list[TagFilter], Items(10), RECORDED]
+
+
+TagKey = Annotated[str, Characters(127, 0, TagKeyLengthExceeded), Characters(2**31, 1, TagKeyEmpty), RECORDED]
+"""In the tag service, which has codes of its own for what is wrong with a tag."""
+_TAG_TEXT: Final = r"(?! )[\w +\-=.:/@()\[\],，（）【】]*(?<! )"  # noqa: RUF001 - as the product allows
+
+
+@dataclass(frozen=True, slots=True)
+class NewTag:
+    """A tag that the tag service gives to a resource."""
+
+    tag_key: Annotated[
+        TagKey, Matches(_TAG_TEXT, "has a character that is not allowed", TagKeyCharacterIllegal)
+    ]
+    tag_value: Annotated[
+        str,
+        Characters(255, error=TagValueLengthExceeded),
+        Matches(_TAG_TEXT, "has a character that is not allowed", TagValueCharacterIllegal),
+        RECORDED,
+    ]
+    category: Annotated[str, OneOf(("", "Custom", "All"), InvalidParameter), RECORDED] = ""
+
+
+@dataclass(frozen=True, slots=True)
+class GoneTag:
+    """A tag that the tag service takes away."""
+
+    tag_key: TagKey
+
+
+TagCategory = Annotated[str, OneOf(("", "All", "Custom", "System"), InvalidParameter), RECORDED]
+ResourceName = Annotated[str, Characters(512, 1, ResourceDescriptionError), RECORDED]
+
+
+def new_tags(tags: Iterable[NewTag]) -> dict[str, str]:
+    """Tags as a map; raises TagKeyDuplicate."""
+    tags = list(tags)
+    found = {t.tag_key: t.tag_value for t in tags}
+    if len(found) != len(tags):
+        raise TagKeyDuplicate
+    return found
 
 
 def tag_map(tags: Iterable[Tag]) -> dict[str, str]:

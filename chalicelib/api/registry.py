@@ -5,12 +5,13 @@ import importlib
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Final
 
-from chalicelib import actions
+from chalicelib.actions import names
 from chalicelib.errors import InvalidAction, NoSuchVersion, UnsupportedOperation
 from chalicelib.params import Parameters
+
+__all__ = ["SERVICES", "WHITE_BOX", "Action", "find", "names"]
 
 SERVICES: Final[Mapping[str, tuple[str, ...]]] = {
     "2019-01-18": ("kms",),
@@ -52,7 +53,9 @@ _READ_PREFIXES: Final = (
     "Sign",
     "Verify",
     "Asymmetric",
+    "AssumeRole",
     "PostQuantum",
+    "Query",
     "LookUp",
     "Simulate",
 )
@@ -73,19 +76,14 @@ class Action:
         return self.service in ("kms", "ssm") and self.name not in _REGIONLESS
 
     @property
+    def is_unsigned(self) -> bool:
+        """Whether the action also takes callers that have no key: it has another way to know them."""
+        return (self.service, self.name) == ("sts", "AssumeRoleWithWebIdentity")
+
+    @property
     def is_read(self) -> bool:
         """Whether the action changes nothing that lasts (CloudAudit's `actionType`)."""
         return self.name.startswith(_READ_PREFIXES)
-
-
-@functools.cache
-def names(service: str) -> Mapping[str, str]:
-    """The service's actions: name on the wire -> module name."""
-    folder = Path(next(iter(actions.__path__))) / service
-    modules = {
-        path.name.partition(".")[0] for path in folder.iterdir() if path.name.endswith((".py", ".pyc"))
-    }
-    return {"".join(part.capitalize() for part in m.split("_")): m for m in sorted(modules - {"__init__"})}
 
 
 @functools.cache

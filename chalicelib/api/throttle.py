@@ -9,7 +9,7 @@ from typing import Final
 from chalicelib.errors import RequestLimitExceeded
 
 # Requests per second and account. ssm: the product document, each action's page. kms: 100 for all but the
-# post-quantum actions (20), as published for the product.
+# post-quantum actions (20), cam: 20, and 5 for changes of access keys, as published for the products.
 DEFAULT_RATE: Final = 100.0
 RATES: Final[Mapping[str, float]] = {
     "ssm.CreateSecret": 100,
@@ -27,6 +27,10 @@ RATES: Final[Mapping[str, float]] = {
     "ssm.RestoreSecret": 50,
     "ssm.UpdateDescription": 20,
     "ssm.UpdateSecret": 50,
+    "cam.*": 20,
+    "cam.CreateAccessKey": 5,
+    "cam.DeleteAccessKey": 5,
+    "cam.UpdateAccessKey": 5,
     "kms.PostQuantumCryptoDecrypt": 20,
     "kms.PostQuantumCryptoEncrypt": 20,
     "kms.PostQuantumCryptoSign": 20,
@@ -71,6 +75,11 @@ class Throttle:
             )
 
     def _rate(self, action: str) -> float:
-        """What the operator set for the action, else for its service (`ssm.*`), else the default."""
+        """What the operator set for the action, else for its service (`ssm.*`), else the default of either."""
         everything = action.partition(".")[0] + ".*"
-        return self._rates.get(action) or self._rates.get(everything) or RATES.get(action, DEFAULT_RATE)
+        return (
+            self._rates.get(action)
+            or self._rates.get(everything)
+            or RATES.get(action)
+            or RATES.get(everything, DEFAULT_RATE)
+        )

@@ -3,6 +3,7 @@
 import json
 from typing import Any, Final
 
+_MALFORMED: Final = "EncryptionContext is a JSON object whose values are strings, without duplicate keys."
 _TAG: Final = b"keystead\x01"
 
 
@@ -26,20 +27,24 @@ def encryption_context(text: str | None) -> bytes:
     Contexts are compared as maps: order, white space and escapes do not count, every code point of keys and values
     does. Raises MalformedContext. The caller has checked the length (1024 characters).
     """
+    pairs = [part for member in sorted(encryption_context_members(text).items()) for part in member]
+    try:
+        return associated_data("encryption-context", *pairs) if pairs else b""
+    except UnicodeEncodeError:
+        raise MalformedContext(_MALFORMED) from None
+
+
+def encryption_context_members(text: str | None) -> dict[str, str]:
+    """The names and values in an EncryptionContext. Raises MalformedContext."""
     if not text:
-        return b""
+        return {}
     try:
         members = json.loads(text, object_pairs_hook=_members)
-        if not isinstance(members, dict):
+        if not isinstance(members, dict) or not all(isinstance(value, str) for value in members.values()):
             raise MalformedContext
-        pairs = [part for member in sorted(members.items()) for part in member]
-        if not all(isinstance(part, str) for part in pairs):
-            raise MalformedContext
-        return associated_data("encryption-context", *pairs) if pairs else b""
     except (ValueError, RecursionError):
-        raise MalformedContext(
-            "EncryptionContext is a JSON object whose values are strings, without duplicate keys."
-        ) from None
+        raise MalformedContext(_MALFORMED) from None
+    return members
 
 
 def _encode(part: str | bytes | int) -> bytes:

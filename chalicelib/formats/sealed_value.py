@@ -3,8 +3,8 @@
     version = 1 (1 byte) | kind (1) | length of the wrapped key (2) | wrapped key (KS-FMT-4) | iv (12) | ciphertext | tag (16)
 
 The place is whatever tells this value from every other: a secret version's account, region, name, version, value type,
-key id and backing key version; an access key's account and SecretId. It is not in the bytes: what is sealed for one place
-opens for no other. Only the data key goes through the HSM, so the value's length does not matter to it.
+key id and backing key version. It is not in the bytes: what is sealed for one place opens for no other. Only the data key
+goes through the HSM, so the value's length does not matter to it.
 """
 
 from typing import Final

@@ -14,22 +14,22 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from decimal import Decimal, InvalidOperation
-from operator import eq, ge, gt, le, lt
 from typing import Any, Final
 
-from chalicelib.policy.pattern import Pattern, fill, has_variables, without_variables
-from chalicelib.policy.request import Request
+from chalicelib.policy.pattern import Match, fill, has_variables, matcher, without_variables
+from chalicelib.policy.request import Reading, Request, read_or_none
 
 IP: Final = "qcs:ip"
 CURRENT_TIME: Final = "qcs:current_time"
 RESOURCE_TAG: Final = "qcs:resource_tag"
 REQUEST_TAG: Final = "qcs:request_tag"
+MFA: Final = "qcs:mfa"
 ENCRYPTION_CONTEXT: Final = "kms:encryption_context"
 """An extension: the members of the encryption context, spelled like tags (`key&value`)."""
 
 KEYS: Final = frozenset(
-    {IP, CURRENT_TIME, RESOURCE_TAG, REQUEST_TAG, ENCRYPTION_CONTEXT}
-    | {"qcs:tag", "qcs:uin", "qcs:owner_uin", "qcs:create_uin", "qcs:mfa"}
+    {IP, CURRENT_TIME, RESOURCE_TAG, REQUEST_TAG, MFA, ENCRYPTION_CONTEXT}
+    | {"qcs:tag", "qcs:uin", "qcs:owner_uin", "qcs:create_uin"}
 )
 """The keys that there are: one that nobody ever sets would make a denial void."""
 TRUST_KEYS: Final = KEYS | {"sts:external_id", "oidc:iss", "oidc:aud", "oidc:sub"}
@@ -49,95 +49,94 @@ class Condition:
     """One operator on one key."""
 
     key: str
-    test: Callable[[tuple[str, ...], Request], bool] = field(repr=False)
-    if_absent: bool
-
-    def holds(self, request: Request) -> bool:
-        """Whether the request satisfies the condition."""
-        values = request.attributes.get(self.key)
-        return self.test(values, request) if values else self.if_absent
+    holds: Callable[[Request], bool] = field(repr=False)
+    """Whether a request satisfies the condition."""
 
 
 def compile_condition(
     operator: str, key: str, values: Any, *, in_doubt: bool, keys: frozenset[str] = KEYS
 ) -> Condition:
     """The condition, or MalformedCondition. `in_doubt` is whether it holds when that cannot be told."""
+    quantifier, name = _split(operator)
+    if key not in keys:
+        raise MalformedCondition(
+            "ConditionContent", f"A condition's key is one of {', '.join(sorted(keys))}."
+        )
+    base = name.removesuffix("_if_exist")
+    texts = _texts(values)
+    try:
+        if operator == _NULL_EQUAL:
+            wanted_null = {_boolean(t) for t in texts}
+            return Condition(key, lambda request: (not request.attributes.get(key)) in wanted_null)
+        kind = _OPERATORS[base]
+        # Texts with variables are read when it is known who calls.
+        fixed = tuple([kind.read_wanted(t) for t in texts if not has_variables(t)])
+    except (ValueError, InvalidOperation):
+        raise MalformedCondition("ConditionContent", f"A value of {base} has the wrong form.") from None
+    test = _test(kind, fixed, tuple([t for t in texts if has_variables(t)]), in_doubt=in_doubt)
+    # Plain negative operators on several values (tags) mean: none of them.
+    every = quantifier == "for_all_value" or (kind.negative and not quantifier)
+    if_absent = name.endswith("_if_exist")
+    reading: Reading = (key, kind.read_given)
+
+    def holds(request: Request) -> bool:
+        given = request.parsed.get(reading)
+        if given is None:
+            given = request.parse(reading)
+        for value in given:
+            if test(value, request) is not every:
+                return not every
+        return every if given else if_absent
+
+    return Condition(key, holds)
+
+
+def _split(operator: str) -> tuple[str, str]:
+    """The operator's qualifier, if it has one, and its name."""
     quantifier, colon, name = operator.rpartition(":")
     if quantifier not in ("for_any_value", "for_all_value") and (quantifier or colon):
         raise MalformedCondition(
             "ConditionType", "An operator's qualifier is for_any_value or for_all_value."
         )
-    base = name.removesuffix("_if_exist")
-    if base not in _OPERATORS and operator != _NULL_EQUAL:
+    if name.removesuffix("_if_exist") not in _OPERATORS and operator != _NULL_EQUAL:
         raise MalformedCondition(
             "ConditionType", f"An operator is one of {', '.join((*_OPERATORS, _NULL_EQUAL))}."
         )
-    if key not in keys:
-        raise MalformedCondition(
-            "ConditionContent", f"A condition's key is one of {', '.join(sorted(keys))}."
-        )
-    texts = _texts(values)
-    try:
-        if operator == _NULL_EQUAL:
-            wanted_null = {_boolean(t) for t in texts}
-            return Condition(key, lambda _values, _request: False in wanted_null, True in wanted_null)
-        _, read, _, _ = _OPERATORS[base]
-        comparison = _Comparison(
-            *_OPERATORS[base],
-            # Texts with variables are read when it is known who calls.
-            fixed=tuple(read(t) for t in texts if not has_variables(t)),
-            open=tuple(t for t in texts if has_variables(t)),
-            in_doubt=in_doubt,
-        )
-    except (ValueError, InvalidOperation):
-        raise MalformedCondition("ConditionContent", f"A value of {base} has the wrong form.") from None
-    # Plain negative operators on several values (tags) mean: none of them.
-    every = quantifier == "for_all_value" or (comparison.negative and not quantifier)
-
-    def test(given: tuple[str, ...], request: Request) -> bool:
-        for value in given:
-            if comparison.holds(value, request) is not every:
-                return not every
-        return every
-
-    return Condition(key, test, name.endswith("_if_exist"))
+    return quantifier, name
 
 
-@dataclass(frozen=True, slots=True)
-class _Comparison:
-    """One operator with the values that a policy compares with."""
+def _test(
+    kind: "_Operator", fixed: tuple[Any, ...], unfilled: tuple[str, ...], *, in_doubt: bool
+) -> Callable[[Any, Request], bool]:
+    """The outcome for one value of the request, None where it could not be read."""
+    matches = kind.any_of(fixed) if fixed else _matches_nothing
+    negative = kind.negative
 
-    read_given: Callable[[str], Any]
-    read_wanted: Callable[[str], Any]
-    compare: Callable[[Any, Any], bool]
-    negative: bool
-    fixed: tuple[Any, ...]
-    """What the policy compares with, as read."""
-    open: tuple[str, ...]
-    """The same, where a variable has to be filled in first."""
-    in_doubt: bool
+    # A caller's value is compared, never interpreted: patterns and networks stand in policies.
+    def test(value: Any, request: Request) -> bool:
+        if value is None:
+            return in_doubt
+        if matches(value):
+            return not negative
+        return _by_caller(kind, unfilled, value, request, in_doubt=in_doubt) if unfilled else negative
 
-    def holds(self, value: str, request: Request) -> bool:
-        # A caller's value is compared, never interpreted: patterns and networks stand in policies.
-        given = _read(self.read_given, value)
-        if given is None:
-            return self.in_doubt
-        for wanted in self.fixed:
-            if self.compare(given, wanted):
-                return not self.negative
-        if not self.open:
-            return self.negative
-        filled = [_read(self.read_wanted, fill(text, request)) for text in self.open]
-        if any(wanted is not None and self.compare(given, wanted) for wanted in filled):
-            return not self.negative
-        return self.in_doubt if None in filled else self.negative
+    return test
 
 
-def _read(read: Callable[[str], Any], text: str | None) -> Any:
-    try:
-        return None if text is None else read(text)
-    except (ValueError, InvalidOperation):
-        return None
+def _by_caller(
+    kind: "_Operator", unfilled: tuple[str, ...], value: Any, request: Request, *, in_doubt: bool
+) -> bool:
+    """The outcome for a value that only texts with variables can match."""
+    filled = [fill(text, request) for text in unfilled]
+    wanted = [None if text is None else read_or_none(kind.read_wanted, text) for text in filled]
+    known = tuple([each for each in wanted if each is not None])
+    if known and kind.any_of(known)(value):
+        return not kind.negative
+    return in_doubt if None in wanted else kind.negative
+
+
+def _matches_nothing(_value: Any) -> bool:
+    return False
 
 
 def _texts(values: Any) -> list[str]:
@@ -200,41 +199,78 @@ def _binary(text: str) -> bytes:
         raise ValueError from None
 
 
-def _inside(given: _Address, wanted: tuple[_Address, _Address]) -> bool:
-    return wanted[0] <= given <= wanted[1]
+Test = Callable[[Any], Any]
+"""Whether a value of the request matches one of the policy's: true or false, as Python understands it."""
 
 
-def _like(given: str, wanted: Pattern) -> bool:
-    return wanted.matches(given)
+def _equals(wanted: tuple[Any, ...]) -> Test:
+    return frozenset(wanted).__contains__
+
+
+def _lies_in(wanted: tuple[tuple[_Address, _Address], ...]) -> Test:
+    def test(given: _Address) -> bool:
+        for first, last in wanted:  # noqa: SIM110 - a generator costs as much again
+            if first <= given <= last:
+                return True
+        return False
+
+    return test
+
+
+def _is_like(wanted: tuple[Match, ...]) -> Test:
+    return lambda given: any(match(given) for match in wanted)
+
+
+# Below one of several is below the greatest of them.
+def _is_less(wanted: tuple[Any, ...]) -> Test:
+    return max(wanted).__gt__  # type: ignore[no-any-return]
+
+
+def _is_less_or_equal(wanted: tuple[Any, ...]) -> Test:
+    return max(wanted).__ge__  # type: ignore[no-any-return]
+
+
+def _is_greater(wanted: tuple[Any, ...]) -> Test:
+    return min(wanted).__lt__  # type: ignore[no-any-return]
+
+
+def _is_greater_or_equal(wanted: tuple[Any, ...]) -> Test:
+    return min(wanted).__le__  # type: ignore[no-any-return]
+
+
+@dataclass(frozen=True, slots=True)
+class _Operator:
+    """How the request's and the policy's values are read and compared, and whether the result is turned round."""
+
+    read_given: Callable[[str], Any]
+    read_wanted: Callable[[str], Any]
+    any_of: Callable[[tuple[Any, ...]], Test]
+    negative: bool = False
 
 
 _NULL_EQUAL: Final = "null_equal"
 
-_Operator = tuple[Callable[[str], Any], Callable[[str], Any], Callable[[Any, Any], bool], bool]
-
-
 _OPERATORS: Final[dict[str, _Operator]] = {
-    "string_equal": (str, str, eq, False),
-    "string_not_equal": (str, str, eq, True),
-    "string_equal_ignore_case": (str.casefold, str.casefold, eq, False),
-    "string_not_equal_ignore_case": (str.casefold, str.casefold, eq, True),
-    "string_like": (str, Pattern.of, _like, False),
-    "string_not_like": (str, Pattern.of, _like, True),
+    "string_equal": _Operator(str, str, _equals),
+    "string_not_equal": _Operator(str, str, _equals, negative=True),
+    "string_equal_ignore_case": _Operator(str.casefold, str.casefold, _equals),
+    "string_not_equal_ignore_case": _Operator(str.casefold, str.casefold, _equals, negative=True),
+    "string_like": _Operator(str, matcher, _is_like),
+    "string_not_like": _Operator(str, matcher, _is_like, negative=True),
     **{
-        f"{kind}_{name}": (read, read, compare, negative)
+        f"{kind}_{name}": _Operator(read, read, any_of, negative=negative)
         for kind, read in (("numeric", _number), ("date", _time))
-        for name, compare, negative in (
-            ("equal", eq, False),
-            ("not_equal", eq, True),
-            ("less_than", lt, False),
-            ("less_than_equal", le, False),
-            ("greater_than", gt, False),
-            ("greater_than_equal", ge, False),
+        for name, any_of, negative in (
+            ("equal", _equals, False),
+            ("not_equal", _equals, True),
+            ("less_than", _is_less, False),
+            ("less_than_equal", _is_less_or_equal, False),
+            ("greater_than", _is_greater, False),
+            ("greater_than_equal", _is_greater_or_equal, False),
         )
     },
-    "ip_equal": (_address, _network, _inside, False),
-    "ip_not_equal": (_address, _network, _inside, True),
-    "bool_equal": (_boolean, _boolean, eq, False),
-    "binary_equal": (_binary, _binary, eq, False),
+    "ip_equal": _Operator(_address, _network, _lies_in),
+    "ip_not_equal": _Operator(_address, _network, _lies_in, negative=True),
+    "bool_equal": _Operator(_boolean, _boolean, _equals),
+    "binary_equal": _Operator(_binary, _binary, _equals),
 }
-"""Name -> how the request's and the policy's values are read, how the two compare, whether the result is turned round."""

@@ -7,12 +7,12 @@ never apply, which in a deny is a hole.
 import functools
 import json
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
 
 from chalicelib.policy.condition import KEYS, TRUST_KEYS, Condition, MalformedCondition, compile_condition
-from chalicelib.policy.pattern import Pattern, fill, has_variables, without_variables
+from chalicelib.policy.pattern import Match, expression, fill, has_variables, matcher, without_variables
 from chalicelib.policy.request import Request
 
 VERSION: Final = "2.0"
@@ -23,7 +23,8 @@ _MAX_CACHED: Final = 512
 _SEGMENTS: Final = 6
 _ACTION: Final = re.compile(r"(\*|[a-z0-9_-]+):([a-z0-9*]+)")
 _SERVICE: Final = re.compile(r"\*|[a-z0-9_-]+")
-_REGION: Final = re.compile(r"\*?|[a-z0-9-]+")
+_REGION: Final = re.compile(r"\*?|[a-z][a-z0-9-]*")
+"""Not an account, which the product also prints in this place: nothing would ever be there."""
 _ACCOUNT: Final = re.compile(r"\*?|uin/(\*|[0-9]+|\$\{(uin|owner_uin)\})")
 _APP_ACCOUNT: Final = re.compile(r"uid/(\*|[0-9]+)")
 """In the services that name accounts by APPID; this installation has neither."""
@@ -52,27 +53,21 @@ class PolicyError(Exception):
 
 
 @dataclass(frozen=True, slots=True)
-class Resource:
-    """A compiled resource pattern: the head segments, and a matcher for the tail."""
+class OpenResource:
+    """A resource pattern with variables, which mean something once it is known who calls."""
 
-    service: str
-    region: str
-    account: str
-    """`*`, or empty for the account that the policy belongs to."""
-    covers_tail: Callable[[str, Request], bool] = field(repr=False)
+    head: str
+    """The expression of what stands before the last segment."""
+    tail: str
+    in_doubt: bool
+    """Whether it covers a resource when a variable has no value."""
 
-    def matches(self, wanted: tuple[str, ...], request: Request) -> bool:
-        """Whether the six segments of a request's resource are covered."""
-        # The tail first: it is what tells most resources apart.
-        return (
-            self.covers_tail(wanted[5], request)
-            and self.service in ("*", wanted[2])
-            and self.region in ("", "*", wanted[3])
-            and (self.account == "*" or wanted[4] == (self.account or f"uin/{request.owner_uin}"))
-        )
-
-
-ANYTHING: Final = Resource("*", "*", "*", lambda _tail, _request: True)
+    def covers(self, wanted: str, request: Request) -> bool:
+        """Whether what is wanted is covered."""
+        filled = fill(self.tail, request)
+        if filled is None:
+            return self.in_doubt and re.match(self.head, wanted) is not None
+        return _compiled(self.head, filled)(wanted) is not None
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,8 +76,10 @@ class Statement:
 
     position: int
     allows: bool
-    actions: tuple[Callable[[str], object], ...] = field(repr=False)
-    resources: tuple[Resource, ...]
+    actions: tuple[Match, ...] = field(repr=False)
+    resources: tuple[Match, ...] | None = field(repr=False)
+    """None covers everything."""
+    open_resources: tuple[OpenResource, ...]
     conditions: tuple[Condition, ...]
     principals: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     """Of a trust policy, by kind: one of them has to be the caller."""
@@ -91,14 +88,19 @@ class Statement:
         """Whether the statement is about the action, spelled in lower case."""
         return any(match(action) for match in self.actions)
 
-    def applies(self, wanted: tuple[str, ...], request: Request) -> bool:
-        """Whether the statement, which covers the action, also covers resource and circumstances."""
-        # Loops: this is where the time of a decision goes.
-        for resource in self.resources:
-            if resource.matches(wanted, request):
-                break
-        else:
-            return False
+    def applies(self, wanted: str, request: Request) -> bool:
+        """Whether the statement, which covers the action, also covers what is `wanted` of it, and the circumstances."""
+        # Loops, and no calls but of what is compiled: this is where the time of a decision goes.
+        if self.resources is not None:
+            for match in self.resources:
+                if match(wanted):
+                    break
+            else:
+                for resource in self.open_resources:
+                    if resource.covers(wanted, request):
+                        break
+                else:
+                    return False
         for condition in self.conditions:
             if not condition.holds(request):
                 return False
@@ -111,7 +113,8 @@ class Statement:
 class Policy:
     """A compiled document. Which statements are about an action is worked out once per action."""
 
-    def __init__(self, name: str, statements: tuple[Statement, ...]) -> None:
+    def __init__(self, name: str, statements: tuple[Statement, ...], policy_id: int = 0) -> None:
+        self.id = policy_id
         self.name = name
         self.statements = statements
         self._by_action: dict[str, tuple[Statement, ...]] = {}
@@ -127,7 +130,7 @@ class Policy:
         return found
 
 
-def parse(text: str, *, name: str = "", trust: bool = False) -> Policy:
+def parse(text: str, *, name: str = "", policy_id: int = 0, trust: bool = False) -> Policy:
     """The policy in a JSON text, or PolicyError. `trust`: a role's trust policy, which names principals, not resources."""
     try:
         document = json.loads(text, object_pairs_hook=_unique)
@@ -145,7 +148,7 @@ def parse(text: str, *, name: str = "", trust: bool = False) -> Policy:
         statements = [statements]
     if not isinstance(statements, list) or not 1 <= len(statements) <= MAX_STATEMENTS:
         raise PolicyError("Statement", f"statement is a list of 1 to {MAX_STATEMENTS} statements.")
-    return Policy(name, tuple(_statement(i, s, trust=trust) for i, s in enumerate(statements)))
+    return Policy(name, tuple(_statement(i, s, trust=trust) for i, s in enumerate(statements)), policy_id)
 
 
 def split_resource(resource: str) -> tuple[str, ...]:
@@ -164,29 +167,23 @@ def split_resource(resource: str) -> tuple[str, ...]:
     return tuple(parts)
 
 
-def _tail(text: str, *, in_doubt: bool) -> Callable[[str, Request], bool]:
-    if not has_variables(text):
-        covers = _covers(text)
-        return lambda tail, _request: covers(tail)
-
-    def covers_for(tail: str, request: Request) -> bool:
-        filled = fill(text, request)
-        return in_doubt if filled is None else _covers(filled)(tail)
-
-    return covers_for
+def wanted_of(request: Request) -> str:
+    """A request's resource in the form that statements match: the account's own is marked."""
+    _, _, service, region, account, tail = split_resource(request.resource)
+    is_own = account == f"uin/{request.owner_uin}"
+    return f"{service}:{region}:{is_own:d}:{account}:{tail}"
 
 
 @functools.lru_cache(4096)
-def _covers(text: str) -> Callable[[str], bool]:
-    """A matcher for the last segment: `*` covers anything, and a path covers what lies below it."""
-    if text == "*":
-        return lambda _tail: True
-    below = text.rstrip("/") + "/"
-    if "*" not in text:
-        return lambda tail: tail == text or tail.startswith(below)
-    patterns = [Pattern.of(text), Pattern.of(below + "*")]
-    # What ends with a star covers what lies below already.
-    return patterns[0].matches if text.endswith("*") else lambda tail: any(p.matches(tail) for p in patterns)
+def _compiled(head: str, tail: str) -> Match:
+    """A matcher of what `wanted_of` gives: in the last segment, a path covers what lies below it as well."""
+    if tail == "*":
+        covered = ""
+    elif tail.endswith("*"):
+        covered = expression(tail)
+    else:
+        covered = f"(?:{expression(tail)}|{expression(tail.rstrip('/') + '/*')})"
+    return re.compile(head + covered, re.DOTALL).match
 
 
 def _statement(position: int, members: Any, *, trust: bool) -> Statement:
@@ -200,28 +197,44 @@ def _statement(position: int, members: Any, *, trust: bool) -> Statement:
     allows = members["effect"] == "allow"
     # Whether a part applies when that cannot be told: a denial does.
     in_doubt = not allows
+    fixed, unfilled = (None, ()) if trust else _resources(members.get("resource"), in_doubt=in_doubt)
     return Statement(
         position,
         allows,
         tuple(_action(a) for a in _texts(members.get("action"), "Action")),
-        (ANYTHING,)
-        if trust
-        else tuple(_resource(r, in_doubt=in_doubt) for r in _texts(members.get("resource"), "Resource")),
+        fixed,
+        unfilled,
         _conditions(members.get("condition", {}), in_doubt=in_doubt, keys=TRUST_KEYS if trust else KEYS),
         _principals(members["principal"]) if trust else {},
     )
 
 
-def _action(text: str) -> Callable[[str], object]:
+def _action(text: str) -> Match:
     name = text.lower().removeprefix("name/")
     if name != "*" and not _ACTION.fullmatch(name):
         raise PolicyError("Action", "An action is *, service:* or service:Action, with * for any letters.")
-    return Pattern.of(name).matches
+    return matcher(name)
 
 
-def _resource(text: str, *, in_doubt: bool) -> Resource:
-    if text == "*":
-        return ANYTHING
+def _resources(members: Any, *, in_doubt: bool) -> tuple[tuple[Match, ...] | None, tuple[OpenResource, ...]]:
+    """Matchers of resources, None for everything, and patterns that wait for their variables."""
+    fixed: list[Match] = []
+    unfilled: list[OpenResource] = []
+    is_everything = False
+    for text in _texts(members, "Resource"):
+        if text == "*":
+            is_everything = True
+            continue
+        head, tail = _resource(text)
+        if has_variables(tail):
+            unfilled.append(OpenResource(head, tail, in_doubt))
+        else:
+            fixed.append(_compiled(head, tail))
+    return None if is_everything else tuple(fixed), tuple(unfilled)
+
+
+def _resource(text: str) -> tuple[str, str]:
+    """The expression of what stands before the last segment, and the last segment."""
     _, project, service, region, account, tail = split_resource(text)
     if project:
         raise PolicyError("ResourceProject", "The project of a resource is empty.")
@@ -238,9 +251,19 @@ def _resource(text: str, *, in_doubt: bool) -> Resource:
             "ResourceContent",
             "A resource says what it is, with * for any text and the variables ${uin}, ${owner_uin} and ${app_id}.",
         )
-    # The product's documents mean the account by both variables when they stand here.
-    account = "*" if account.endswith("*") else "" if has_variables(account) else account
-    return Resource(service, region, account, _tail(tail, in_doubt=in_doubt))
+    if account.endswith("*"):
+        owner = "[01]:[^:]*"
+    elif not account or has_variables(account):
+        # The product's documents mean the policy's own account by both variables when they stand here.
+        owner = "1:[^:]*"
+    else:
+        owner = f"[01]:{re.escape(account)}"
+    parts = (
+        "[^:]*" if service == "*" else re.escape(service),
+        "[^:]*" if region in ("", "*") else re.escape(region),
+        owner,
+    )
+    return "".join([f"{part}:" for part in parts]), tail
 
 
 def _conditions(members: Any, *, in_doubt: bool, keys: frozenset[str]) -> tuple[Condition, ...]:

@@ -67,6 +67,9 @@ def test_rates_are_for_known_names_only() -> None:
 
 def test_what_has_no_rate_of_its_own(timer: Timer) -> None:
     assert admitted(Throttle({}, monotonic=timer), "kms.Encrypt") == DEFAULT_RATE == 100
+    assert admitted(Throttle({}, monotonic=timer), "cam.ListUsers") == 20
+    assert admitted(Throttle({}, monotonic=timer), "cam.CreateAccessKey") == 5
+    assert admitted(Throttle({"cam.*": 7}, monotonic=timer), "cam.CreateAccessKey") == 7
 
 
 def test_tokens_come_back_evenly(timer: Timer) -> None:

@@ -14,7 +14,7 @@ def test_nothing_is_allowed_by_default() -> None:
     assert decide([], request()) == Decision(allowed=False)
     decision = decide([OTHER], request())
     assert decision == Decision(allowed=False)
-    assert decision.explanation == "no policy of yours allows it"
+    assert decision.explanation == "no statement allows it"
 
 
 def test_the_statement_that_decided_is_named() -> None:
@@ -45,23 +45,25 @@ def test_a_denial_of_something_else_denies_nothing() -> None:
 def test_a_session_narrows_and_never_widens() -> None:
     own = policy(statement(action=["kms:Decrypt", "kms:Encrypt"]), name="Own")
     session = policy(statement(action=["kms:Decrypt", "kms:Sign"]), name="session")
-    outcomes = {a: decide_within([own], session, request(f"kms:{a}")) for a in ("Decrypt", "Encrypt", "Sign")}
+    outcomes = {
+        a: decide_within([own], [session], request(f"kms:{a}")) for a in ("Decrypt", "Encrypt", "Sign")
+    }
     assert outcomes == {
         "Decrypt": Decision(True, "Own", 0),  # noqa: FBT003
-        "Encrypt": Decision(allowed=False),
+        "Encrypt": Decision(allowed=False, policy="session"),
         "Sign": Decision(allowed=False),
     }
-    assert decide_within([own], None, request("kms:Encrypt")).allowed
+    assert decide_within([own], [None], request("kms:Encrypt")).allowed
 
 
 def test_a_denial_in_a_session_counts() -> None:
     session = policy(statement(), statement("deny", resource=KEY), name="session")
-    assert decide_within([ALLOW], session, request()) == Decision(False, "session", 1)  # noqa: FBT003
-    assert decide_within([ALLOW], session, request(resource=KEY.replace("k1", "k2"))).allowed
+    assert decide_within([ALLOW], [session], request()) == Decision(False, "session", 1)  # noqa: FBT003
+    assert decide_within([ALLOW], [session], request(resource=KEY.replace("k1", "k2"))).allowed
 
 
 def test_a_denial_outside_a_session_counts() -> None:
-    assert decide_within([ALLOW, DENY], ALLOW, request()) == Decision(False, "NoKms", 1)  # noqa: FBT003
+    assert decide_within([ALLOW, DENY], [ALLOW], request()) == Decision(False, "NoKms", 1)  # noqa: FBT003
 
 
 ROOT = f"qcs::cam::uin/{OWNER}:root"

@@ -28,7 +28,7 @@ from tests.scenarios import CONTEXT, SCENARIOS, Scenario, World
 from tests.security.canary import CORE, VALUE, files_with, found_in, traces
 
 # What these parameters hold is shown to whoever may list: they are tried in dry runs, which store nothing.
-PUBLIC = {"Description", "Tags"}
+PUBLIC = {"Description", "GroupName", "Remark", "Tags"}
 
 
 class OnDisk(Installation):

@@ -7,7 +7,6 @@ from typing import Any
 
 import pytest
 
-from chalicelib.access_keys import Caller, new_access_key
 from chalicelib.context import IDENTITY
 from chalicelib.formats import record
 from chalicelib.settings import Bootstrap
@@ -462,29 +461,107 @@ def test_access_keys_swapped(vault: Vault) -> None:
     vault.put(replace(theirs, body=mine.body), IDENTITY)
     assert signs(vault, vault.other) == "AuthFailure.SecretIdNotFound"
     vault.put(edited(replace(theirs, body=mine.body), id=vault.other.secret_id), IDENTITY)
-    assert signs(vault, vault.other) == "InternalError"
-    assert signs(vault, replace(vault.other, secret_key=vault.root.secret_key)) == "InternalError"
+    for secret_key in (vault.other.secret_key, vault.root.secret_key):
+        who = replace(vault.other, secret_key=secret_key)
+        assert signs(vault, who) == "AuthFailure.SecretIdNotFound"
+    vault.put(edited(mine, id=vault.other.secret_id), IDENTITY)
+    assert signs(vault, vault.root) == "AuthFailure.SecretIdNotFound"
 
 
-@pytest.mark.parametrize("member", ["account", "uin", "token", "sealed"])
+def cam(vault: Vault, action: str, **given: Any) -> dict[str, Any]:
+    return vault.done("cam", action, **given)
+
+
+@pytest.mark.parametrize("member", ["account", "uin", "user", "token", "sealed"])
 def test_an_access_key_edited(vault: Vault, member: str) -> None:
     """A user's key made the root account's, or given another SecretKey."""
-    thief = Bootstrap("100000000999", "AKIDthief", "of the thief's own")
-    caller = Caller(thief.uin, thief.uin, "thief", "CAMUser", thief.secret_id)
-    hsm = vault.installation.service.hsm(IDENTITY)
-    vault.installation.tables[IDENTITY].write(new_access_key(hsm, caller, thief.secret_key, NOW))
+    thief = vault.installation.add_user("thief")
     assert signs(vault, thief) == "AuthFailure.UnauthorizedOperation"
     row = access_key_row(vault, thief)
-    root_row = record.decode(access_key_row(vault, vault.root).body)
-    vault.put(edited(row, user_type="Root", **{member: root_row[member]}), IDENTITY)
-    assert signs(vault, thief) == "InternalError"
-    assert signs(vault, replace(thief, secret_key=vault.root.secret_key)) == "InternalError"
+    for other, user_type in ((vault.root, "Root"), (vault.other, "Root"), (vault.other, "CAMUser")):
+        of_root = record.decode(access_key_row(vault, other).body)
+        vault.put(edited(row, user_type=user_type, **{member: of_root[member]}), IDENTITY)
+        answer = signs(vault, thief)
+        assert answer in ("InternalError", "AuthFailure.SecretIdNotFound")
+        assert signs(vault, replace(thief, secret_key=vault.root.secret_key)) == answer
 
 
-def test_a_user_made_root_by_its_type_alone(vault: Vault) -> None:
+@pytest.mark.parametrize(
+    ("member", "value"), [("user_type", "Root"), ("user", "root"), ("created", 1), ("id", "AKIDother")]
+)
+def test_an_access_key_edited_in_one_member(vault: Vault, member: str, value: object) -> None:
     user = vault.installation.add_user("u")
-    vault.put(edited(access_key_row(vault, user), user_type="Root"), IDENTITY)
-    assert signs(vault, user) == "AuthFailure.UnauthorizedOperation"
+    vault.put(edited(access_key_row(vault, user), **{member: value}), IDENTITY)
+    assert signs(vault, user) in ("InternalError", "AuthFailure.SecretIdNotFound")
+
+
+def test_an_access_key_switched_on_again(vault: Vault) -> None:
+    """By its status, with another serial, and by the row as it was."""
+    user = vault.installation.add_user("u")
+    before = access_key_row(vault, user)
+    cam(vault, "UpdateAccessKey", AccessKeyId=user.secret_id, Status="Inactive", TargetUin=int(user.uin))
+    assert signs(vault, user) == "AuthFailure.SecretIdNotFound"
+    after = access_key_row(vault, user)
+    for row, refusal in (
+        (edited(after, status="Active"), "InternalError"),
+        (edited(after, status="Active", serial=1), "AuthFailure.SecretIdNotFound"),
+        (edited(before, serial=2), "InternalError"),
+        (before, "AuthFailure.SecretIdNotFound"),
+    ):
+        vault.put(row, IDENTITY)
+        assert signs(vault, user) == refusal
+    assert vault.ask("ssm", "ListSecrets", who=vault.root)["TotalCount"] == 0
+    cam_keys = cam(vault, "ListAccessKeys", TargetUin=int(user.uin))["AccessKeys"]
+    assert [key["Status"] for key in cam_keys] == ["Inactive"]
+
+
+@pytest.mark.parametrize("action", ["DeleteAccessKey", "DeleteUser"])
+def test_a_deleted_access_key_put_back(vault: Vault, action: str) -> None:
+    user = vault.installation.add_user("u")
+    before = access_key_row(vault, user)
+    if action == "DeleteUser":
+        cam(vault, action, Name="u", Force=1)
+    else:
+        cam(vault, action, AccessKeyId=user.secret_id, TargetUin=int(user.uin))
+    vault.put(before, IDENTITY)
+    assert signs(vault, user) == "AuthFailure.SecretIdNotFound"
+
+
+def test_a_users_row_edited(vault: Vault) -> None:
+    """The list of its keys is sealed: no key is added, no serial turned back, no other user's row put in its place."""
+    user, other = vault.installation.add_user("u"), vault.installation.add_user("other")
+    cam(vault, "UpdateAccessKey", AccessKeyId=user.secret_id, Status="Inactive", TargetUin=int(user.uin))
+    pk = f"AC#{vault.root.uin}"
+    row, others = (vault.row(pk, f"U#{who.uin}", IDENTITY) for who in (user, other))
+    for body in (
+        row.body.replace(b'"serial":2', b'"serial":1'),
+        row.body.replace(b'"CAMUser"', b'"Root"'),
+        others.body,
+    ):
+        assert body != row.body
+        vault.put(replace(row, body=body), IDENTITY)
+        assert code(vault.ask("cam", "ListAccessKeys", TargetUin=int(user.uin))) == "InternalError"
+        assert signs(vault, user) in ("InternalError", "AuthFailure.SecretIdNotFound")
+    assert signs(vault, other) == "AuthFailure.UnauthorizedOperation"
+
+
+def test_a_name_that_leads_to_another_user(vault: Vault) -> None:
+    vault.installation.add_user("u")
+    vault.installation.add_user("other")
+    pk = f"AC#{vault.root.uin}"
+    theirs = vault.row(pk, "UN#other", IDENTITY)
+    vault.put(replace(theirs, sk="UN#u"), IDENTITY)
+    assert code(vault.ask("cam", "DeleteUser", Name="u", Force=1)) == "ResourceNotFound.UserNotExist"
+
+
+def test_a_membership_made_up(vault: Vault) -> None:
+    """Who writes to the table puts nobody into a group: a user with such a row may do nothing at all."""
+    user = vault.installation.add_user("u")
+    group = cam(vault, "CreateGroup", GroupName="admins")["GroupId"]
+    pk, sk = f"AC#{vault.root.uin}", f"UG#{user.uin}#{group}"
+    for body in (b"", record.encode({"at": 1})):
+        vault.put(Row(pk=pk, sk=sk, body=body), IDENTITY)
+        assert signs(vault, user) == "InternalError"
 
 
 def test_every_byte_of_an_access_keys_row(vault: Vault) -> None:

@@ -14,5 +14,6 @@ def cancel_key_deletion(
     refuse_member_account(member_account)
     key = ctx.keys.get(key_id)
     # The key takes a place of the quota again.
-    ctx.commit(keys.replace(key, key.cancel_deletion()), {1: CmkLimitExceeded})
+    ops = keys.replace(key, key.cancel_deletion(), ctx.settings.max_keys)
+    ctx.commit(ops, {1: CmkLimitExceeded})
     return {"KeyId": key.id}

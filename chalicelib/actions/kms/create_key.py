@@ -34,6 +34,7 @@ def create_key(
     tags: Tags | None = None,
     hsm_cluster_id: HsmClusterId = "",
 ) -> dict[str, Any]:
+    ctx.request_tags = tag_map(tags or ())
     ctx.authorise()
     check_hsm_cluster(hsm_cluster_id)
     usage = key_usage or "ENCRYPT_DECRYPT"
@@ -46,10 +47,10 @@ def create_key(
         usage=usage,
         description=description,
         origin=Origin.EXTERNAL if type == IMPORTED else Origin.TENCENT_KMS,
-        tags=tag_map(tags or ()),
+        tags=ctx.request_tags,
     )
     ctx.event.note("key", key.id)
-    ctx.commit(keys.create(key), {1: AliasAlreadyExists, 3: CmkLimitExceeded})
+    ctx.commit(keys.create(key, ctx.settings.max_keys), {1: AliasAlreadyExists, 3: CmkLimitExceeded})
     return {
         "KeyId": key.id,
         "Alias": key.alias,

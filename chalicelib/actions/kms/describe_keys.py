@@ -10,4 +10,4 @@ def describe_keys(
     ctx: Context, *, key_ids: KeyIds, member_account: MemberAccount | None = None
 ) -> dict[str, Any]:
     refuse_member_account(member_account)
-    return {"KeyMetadatas": [key.metadata() for key in ctx.keys.get_many(key_ids)]}
+    return {"KeyMetadatas": [ctx.keys.metadata(key) for key in ctx.keys.get_many(key_ids)]}

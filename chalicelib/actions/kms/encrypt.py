@@ -9,6 +9,6 @@ from chalicelib.context import Context
 def encrypt(
     ctx: Context, *, key_id: KeyId, plaintext: Plaintext, encryption_context: EncryptionContext = ""
 ) -> dict[str, Any]:
-    key = ctx.keys.to_use(key_id)
+    key = ctx.keys.to_use(key_id, encryption_context)
     key.check_encrypts()
     return {"CiphertextBlob": ctx.keys.encrypt(key, plaintext, encryption_context), "KeyId": key.id}

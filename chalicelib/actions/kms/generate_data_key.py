@@ -42,8 +42,8 @@ def generate_data_key(
         raise InvalidParameter("Set KeySpec or NumberOfBytes.")
     if is_hosted_by_kms and not data_key_name:
         raise InvalidDataKeyName("DataKeyName is required where IsHostedByKms is 1.")
-    tag = tag_map(tags or ())
-    key = ctx.keys.to_use(key_id)
+    ctx.request_tags = tag_map(tags or ())
+    key = ctx.keys.to_use(key_id, encryption_context)
     key.check_generates()
     plaintext = ctx.hsm.random(count)
     blob = ctx.keys.encrypt(key, plaintext, encryption_context)
@@ -63,7 +63,7 @@ def generate_data_key(
         name=data_key_name,
         origin=Origin.TENCENT_KMS,
         description=description,
-        tags=tag,
+        tags=ctx.request_tags,
     )
     ctx.event.is_read = False
     ctx.data_keys.create(data_key)

@@ -4,7 +4,7 @@ from typing import Any
 
 from chalicelib.context import Context
 from chalicelib.model.data_key import MAX_DATA_KEYS, DataKeyState
-from chalicelib.model.key import MAX_KEYS, USER, KeyState
+from chalicelib.model.key import USER, KeyState
 
 
 def get_service_status(ctx: Context) -> dict[str, Any]:
@@ -22,7 +22,7 @@ def get_service_status(ctx: Context) -> dict[str, Any]:
         "ExclusiveHSMEnabled": False,
         "SubscriptionInfo": "",
         "CmkUserCount": used,
-        "CmkLimit": MAX_KEYS,
+        "CmkLimit": ctx.settings.max_keys,
         "IsAllowedDataKeyHosted": True,
         "DataKeyLimit": MAX_DATA_KEYS,
         "FreeDataKeyLimit": MAX_DATA_KEYS,

@@ -33,7 +33,7 @@ def import_data_key(
     tags: Tags | None = None,
 ) -> dict[str, Any]:
     check_hsm_cluster(hsm_cluster_id)
-    tag = tag_map(tags or ())
+    ctx.request_tags = tag_map(tags or ())
     if import_type == _CIPHERTEXT:
         key, plaintext = ctx.data_keys.open_import(import_key_material, key_id)
         if len(plaintext) > _MAX_BYTES:
@@ -49,7 +49,13 @@ def import_data_key(
         key.check_generates()
         blob, origin = ctx.keys.encrypt(key, plaintext, ""), Origin.EXTERNAL
     data_key = ctx.data_keys.new(
-        key, plaintext, blob, name=data_key_name, origin=origin, description=description, tags=tag
+        key,
+        plaintext,
+        blob,
+        name=data_key_name,
+        origin=origin,
+        description=description,
+        tags=ctx.request_tags,
     )
     ctx.data_keys.create(data_key)
     return {"KeyId": key.id, "DataKeyId": data_key.id, "TagCode": 0, "TagMsg": ""}

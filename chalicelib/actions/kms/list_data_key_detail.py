@@ -37,15 +37,15 @@ def list_data_key_detail(
     tag_filters: TagFilters | None = None,
     member_accounts: list[MemberAccount] | None = None,
 ) -> dict[str, Any]:
-    ctx.authorise()
     check_hsm_cluster(hsm_cluster_id)
     if member_accounts:
         raise NotRoleOperation
+    listed = ctx.data_keys.visible()
     if key_id:
         ctx.keys.find_for_service(key_id)  # raises CmkNotFound
     found = [
         d
-        for d in ctx.data_keys.list_all()
+        for d in listed
         if (d.owner != USER) == bool(role)
         and _STATES[key_state] in (None, d.state)
         and (search_key_alias in d.name or search_key_alias in d.id)

@@ -16,9 +16,8 @@ def list_data_keys(
     role: Annotated[int, OneOf((0, 1)), RECORDED] = 0,
     hsm_cluster_id: HsmClusterId = "",
 ) -> dict[str, Any]:
-    ctx.authorise()
     check_hsm_cluster(hsm_cluster_id)
-    found = [d for d in ctx.data_keys.list_all() if (d.owner != USER) == bool(role)]
+    found = [d for d in ctx.data_keys.visible() if (d.owner != USER) == bool(role)]
     found.reverse()
     return {
         "DataKeys": [{"DataKeyId": d.id} for d in found[offset : offset + limit]],

@@ -41,13 +41,12 @@ def list_key_detail(
     hsm_cluster_id: HsmClusterId = "",
     member_accounts: list[MemberAccount] | None = None,
 ) -> dict[str, Any]:
-    ctx.authorise()
     check_hsm_cluster(hsm_cluster_id)
     if member_accounts:
         raise NotRoleOperation
     found = [
         k
-        for k in ctx.keys.list_all()
+        for k in ctx.keys.visible()
         if (k.owner != USER) == bool(role)
         and _STATES[key_state] in (None, k.state)
         and (search_key_alias in k.alias or search_key_alias in k.id)
@@ -57,4 +56,7 @@ def list_key_detail(
     ]
     if order_type == 0:
         found.reverse()
-    return {"TotalCount": len(found), "KeyMetadatas": [k.metadata() for k in found[offset : offset + limit]]}
+    return {
+        "TotalCount": len(found),
+        "KeyMetadatas": [ctx.keys.metadata(k) for k in found[offset : offset + limit]],
+    }

@@ -19,8 +19,7 @@ def list_keys(
     role: Annotated[int, OneOf((0, 1), InvalidParameter), RECORDED] = 0,
     hsm_cluster_id: HsmClusterId = "",
 ) -> dict[str, Any]:
-    ctx.authorise()
     check_hsm_cluster(hsm_cluster_id)
-    found = [k for k in ctx.keys.list_all() if k.state in _LISTED and (k.owner != USER) == bool(role)]
+    found = [k for k in ctx.keys.visible() if k.state in _LISTED and (k.owner != USER) == bool(role)]
     found.reverse()
     return {"Keys": [{"KeyId": k.id} for k in found[offset : offset + limit]], "TotalCount": len(found)}

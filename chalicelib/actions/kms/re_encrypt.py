@@ -15,7 +15,11 @@ def re_encrypt(
     destination_encryption_context: EncryptionContext = "",
 ) -> dict[str, Any]:
     source, version, plaintext = ctx.keys.open_blob(ciphertext_blob, source_encryption_context)
-    key = ctx.keys.to_use(destination_key_id) if destination_key_id else source
+    if destination_key_id in ("", source.id):
+        key = source
+        ctx.keys.authorise(key, destination_encryption_context)
+    else:
+        key = ctx.keys.to_use(destination_key_id, destination_encryption_context)
     key.check_encrypts()
     unchanged = (key.id, key.current.version) == (source.id, version) and ctx.keys.same_context(
         source_encryption_context, destination_encryption_context

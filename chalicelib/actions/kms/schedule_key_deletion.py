@@ -29,13 +29,16 @@ def schedule_key_deletion(
         )
     new = key.schedule_deletion(at=ctx.now + pending_window_in_days * DAY)
     if not ctx.settings.delete_keys_in_use:
-        for kind, names in (
-            ("secrets", ctx.secrets.sealed_under(key.id)),
-            ("hosted data keys", ctx.data_keys.encrypted_under(key.id)),
+        secrets, data_keys = ctx.secrets.sealed_under(key.id), ctx.data_keys.encrypted_under(key.id)
+        # Only what the caller may list is named: the key is no way to learn of the rest.
+        may_list_secrets = [s.name for s in ctx.secrets.shown(secrets)]
+        may_list_data_keys = [d.name for d in ctx.data_keys.shown(data_keys)]
+        for kind, count, names in (
+            ("secrets", len(secrets), may_list_secrets),
+            ("hosted data keys", len(data_keys), may_list_data_keys),
         ):
-            if names:
-                raise CmkUsedByCloudProduct(
-                    f"{len(names)} {kind} need the key: {', '.join(names[:_NAMED])}. Delete them first."
-                )
+            if count:
+                named = f": {', '.join(names[:_NAMED])}" if names else ""
+                raise CmkUsedByCloudProduct(f"{count} {kind} need the key{named}. Delete them first.")
     ctx.commit(keys.replace(key, new))
     return {"KeyId": key.id, "DeletionDate": new.deletion_at}
