@@ -3,25 +3,42 @@
 PYTHON ?= python3
 PORT ?= 8000
 MINISTACK := 1.5.33
+CHECKOV := 3.3.30
+KEYSTEAD_HOME ?= .keystead
 
 BIN := .venv/bin
 UV := $(CURDIR)/$(BIN)/uv
 COMPILE := $(UV) pip compile -q $(UPGRADE) --universal --python-version 3.11 --generate-hashes \
 	--no-emit-index-url --custom-compile-command 'make lock' pyproject.toml
 
-.PHONY: help setup run test fmt lint types check vectors contract ministack lock clean
+.PHONY: help setup run serve backup restore test fmt lint types check vectors contract ministack checkov lock clean
 
 help: ## Show the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' Makefile
 
 setup: .venv/dev ## Install everything for development
 
-run: .venv/run ## Serve on 127.0.0.1:PORT (8000)
-	KEYSTEAD_HOME="$${KEYSTEAD_HOME:-.keystead}" PORT=$(PORT) \
+$(if $(filter-out softhsm,$(HSM)),$(error HSM is softhsm, or not said))
+# A home whose keys are in SoftHSM2 stays with it.
+ON_HSM = $(if $(filter softhsm,$(or $(HSM),$(if $(wildcard $(KEYSTEAD_HOME)/softhsm),softhsm))),\
+	$(BIN)/python -m tools.softhsm "$(KEYSTEAD_HOME)")
+
+run serve: export KEYSTEAD_HOME := $(KEYSTEAD_HOME)
+run: .venv/run ## Serve on 127.0.0.1:PORT (8000); HSM=softhsm keeps the keys in SoftHSM2
+	PORT=$(PORT) $(ON_HSM) \
 		$(BIN)/chalice local --no-autoreload --stage local --host 127.0.0.1 --port $(PORT)
 
-test: .venv/dev ## Run the tests with the coverage gate; ARGS="-k name" narrows them
-	$(BIN)/pytest -n auto $(if $(ARGS),$(ARGS),--cov --cov-report=term)
+serve: .venv/serve ## Serve on 127.0.0.1:PORT (8000) as a production server: workers, TLS, metrics (docs/operations.md)
+	PORT=$(PORT) $(ON_HSM) $(BIN)/python -m chalicelib.serve
+
+backup: .venv/run ## Back up KEYSTEAD_HOME while it runs: FILE=path [PASSPHRASE_FILE=path]
+	$(BIN)/python -m chalicelib.backup create "$(FILE)" $(if $(PASSPHRASE_FILE),--passphrase-file "$(PASSPHRASE_FILE)")
+
+restore: .venv/run ## Restore a backup into an empty KEYSTEAD_HOME: FILE=path [PASSPHRASE_FILE=path]
+	$(BIN)/python -m chalicelib.backup restore "$(FILE)" $(if $(PASSPHRASE_FILE),--passphrase-file "$(PASSPHRASE_FILE)")
+
+test: .venv/dev ## Run the tests with the coverage gate; ARGS="-k name" narrows them, HSM=softhsm puts SoftHSM2 underneath
+	$(BIN)/pytest -n auto $(if $(HSM),--hsm $(HSM)) $(if $(ARGS),$(ARGS),--cov --cov-report=term)
 
 fmt: .venv/dev ## Format, and fix what ruff can fix
 	$(BIN)/ruff check --fix-only .
@@ -51,11 +68,13 @@ contract: .venv/dev ## Run one suite over every adapter, and the stock clients
 
 ministack: .venv-ministack/$(MINISTACK) ## Install the DynamoDB that tests use
 
+checkov: .venv-checkov/$(CHECKOV) ## Install the checker of the AWS template that a test uses
+
 lock: $(UV) ## Write the lock files; UPGRADE=--upgrade takes the newest versions
 	$(call compile,.)
 
 clean: ## Remove environments and caches, but no data
-	rm -rf .venv .venv-ministack .*_cache .hypothesis .coverage .coverage.*
+	rm -rf .venv .venv-ministack .venv-checkov .*_cache .hypothesis .coverage .coverage.*
 	find app.py chalicelib tests -name __pycache__ -prune -exec rm -rf {} +
 
 define compile
@@ -71,17 +90,26 @@ $(UV):
 	$(BIN)/pip install -q --disable-pip-version-check --require-hashes -r .venv/uv.txt
 
 .venv/run: requirements.txt requirements-dev.txt | $(UV)
-	$(UV) pip install -q --python $(BIN)/python -r requirements.txt chalice -c requirements-dev.txt
+	$(UV) pip install -q --python $(BIN)/python -r requirements.txt chalice shamir-mnemonic -c requirements-dev.txt
+	@touch $@
+
+.venv/serve: requirements.txt requirements-dev.txt | $(UV)
+	$(UV) pip install -q --python $(BIN)/python -r requirements.txt granian prometheus-client shamir-mnemonic -c requirements-dev.txt
 	@touch $@
 
 .venv/dev: requirements.txt requirements-dev.txt | $(UV)
 	$(UV) pip sync -q --python $(BIN)/python requirements-dev.txt
-	@touch .venv/run $@
+	@touch .venv/run .venv/serve $@
 
 # Apart from .venv: its dependencies are not ours.
 .venv-ministack/$(MINISTACK): | $(UV)
 	$(UV) venv -q --clear --python $(BIN)/python .venv-ministack
 	$(UV) pip install -q --python .venv-ministack/bin/python ministack==$(MINISTACK)
+	@touch $@
+
+.venv-checkov/$(CHECKOV): | $(UV)
+	$(UV) venv -q --clear --python $(BIN)/python .venv-checkov
+	$(UV) pip install -q --python .venv-checkov/bin/python checkov==$(CHECKOV)
 	@touch $@
 
 .PHONY: package

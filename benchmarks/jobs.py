@@ -8,32 +8,38 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 from chalicelib import ids, wiring
-from chalicelib.access_keys import ROOT, Caller
+from chalicelib.access_keys import Caller
 from chalicelib.audit import Event
 from chalicelib.context import Context, Service
 from chalicelib.model.data_key import DataKey, DataKeyState
 from chalicelib.model.key import BackingKey, Key, KeyState, Origin
 from chalicelib.model.secret import Secret, SecretState
+from chalicelib.model.user import ROOT
 from chalicelib.settings import Settings
 from chalicelib.table import data_keys, keys, secrets
 from chalicelib.table.port import Add, Op
 
 REGION = "ap-guangzhou"
 PER_ACCOUNT = 200
+MOST = 100_000
 DAY = 86400
 
 
 def main() -> None:
     count = int(sys.argv[1]) if len(sys.argv) > 1 else 10_000
-    directory = sys.argv[2] if len(sys.argv) > 2 else "."  # noqa: PLR2004 - the second argument
+    directory = sys.argv[2] if len(sys.argv) > 2 else "."
     makers = {
-        "delete_expired_keys": lambda ctx: keys.create(_key(ctx, state=KeyState.PENDING_DELETE)),
-        "expire_imported_material": lambda ctx: keys.create(_key(ctx, origin=Origin.EXTERNAL)),
-        "rotate_keys": lambda ctx: keys.create(_key(ctx)),
-        "delete_expired_secrets": lambda ctx: secrets.create(_secret(ctx)),
+        "delete_expired_keys": lambda ctx: keys.create(_key(ctx, state=KeyState.PENDING_DELETE), MOST),
+        "expire_imported_material": lambda ctx: keys.create(_key(ctx, origin=Origin.EXTERNAL), MOST),
+        "rewrap_tokens": lambda ctx: keys.create(
+            ctx.keys.with_new_backing(replace(_key(ctx), backing=())), MOST
+        ),
+        "rotate_keys": lambda ctx: keys.create(_key(ctx), MOST),
+        "delete_expired_secrets": lambda ctx: secrets.create(_secret(ctx), MOST),
         "delete_expired_data_keys": lambda ctx: data_keys.create(_data_key(ctx)),
     }
     only = sys.argv[3:] or list(makers)
@@ -48,12 +54,14 @@ def _measure(service: Service, job: str, make: Callable[[Context], list[Op]], co
     for number in range(count):
         ctx = _context(service, str(10**11 + number // PER_ACCOUNT))
         ops += [op for op in make(ctx) if not isinstance(op, Add)]
-        if len(ops) > 90 or number == count - 1:  # noqa: PLR2004 - a write takes 100
+        if len(ops) > 90 or number == count - 1:
             table.write(ops)
             ops = []
     for first in range(0, count, PER_ACCOUNT):
         account = 10**11 + first // PER_ACCOUNT
         table.write([Add(f"CT#{account}#{REGION}", "secrets", min(PER_ACCOUNT, count - first))])
+    if job == "rewrap_tokens":
+        service.hsm(REGION).rotate()
     function = getattr(importlib.import_module(f"chalicelib.jobs.{job}"), job)
     begin, runs, done, failed = time.monotonic(), 0, 0, 0
     while True:

@@ -20,7 +20,7 @@ GROUPS = {"one at a time": 1, "shared": 64}
 
 def main() -> None:
     directory = sys.argv[1] if len(sys.argv) > 1 else "."
-    seconds = float(sys.argv[2]) if len(sys.argv) > 2 else 3.0  # noqa: PLR2004 - the second argument
+    seconds = float(sys.argv[2]) if len(sys.argv) > 2 else 3.0
     with tempfile.TemporaryDirectory(dir=directory) as home:
         _report(f"get: {_get_microseconds(Path(home)):.1f} us")
         for threads in (1, 4, 16):

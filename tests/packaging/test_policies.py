@@ -37,6 +37,9 @@ STEPS = {
 WITNESS = ("GetItem", "AuditTable")
 """Only after a write without an answer: was it done? See `audit.commit`."""
 
+NO_EVENTS = ("rewrap_tokens",)
+"""Jobs that do nothing to anybody's resources."""
+
 
 class OnDynamo(Installation):
     """An installation on DynamoDB that remembers what it asked for."""
@@ -93,11 +96,13 @@ def test_the_api_may_do_what_every_action_needs(world: World, template: Template
 def test_a_job_may_do_what_it_needs(world: World, clock: ManualClock, template: Template, job: str) -> None:
     leave_a_used_key(world)
     let_key_material_expire(world)
-    clock.advance(400 * 86400)
+    # What is sealed must still be kept.
+    clock.advance(600 if job == "seal_audit" else 400 * 86400)
+    rotate_domain_keys(world)
     asked = watched(world)
     outcomes = schedule.run(world.installation.service, job).values()
     assert (sum(o.done for o in outcomes) > 0, sum(o.failed for o in outcomes)) == (True, 0)
-    assert granted(template, f"app.{job}") == asked | {WITNESS}
+    assert granted(template, f"app.{job}") == asked | ({WITNESS} if job not in NO_EVENTS else set())
 
 
 def test_the_tables_are_those_that_the_adapter_creates(world: World, template: Template) -> None:
@@ -124,6 +129,13 @@ def leave_a_used_key(world: World) -> None:
     world.call("kms", "Encrypt", KeyId=key, Plaintext="aGVsbG8=")
     world.call("kms", "DisableKey", KeyId=key)
     assert "DeletionDate" in world.call("kms", "ScheduleKeyDeletion", KeyId=key, PendingWindowInDays=7)
+
+
+def rotate_domain_keys(world: World) -> None:
+    """There is a generation that no token names yet."""
+    service = world.installation.service
+    for domain in (*service.settings.regions, IDENTITY):
+        service.hsm(domain).rotate()
 
 
 def let_key_material_expire(world: World) -> None:

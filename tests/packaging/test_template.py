@@ -107,7 +107,8 @@ def test_the_seal_passphrase_is_a_reference_and_never_a_value(expanded: Template
 
 def test_the_key_files_come_from_a_layer_that_the_operator_has_to_name(expanded: Template) -> None:
     for function in of_type(expanded, "AWS::Lambda::Function").values():
-        assert function["Layers"] == [{"Ref": "KeysLayer"}]
+        library = {"Fn::If": ["HasLibraryLayer", {"Ref": "LibraryLayer"}, {"Ref": "AWS::NoValue"}]}
+        assert function["Layers"] == [{"Ref": "KeysLayer"}, library]
         assert function["Environment"]["Variables"]["KEYSTEAD_HOME"] == "/opt/keystead"
     assert "Default" not in expanded["Parameters"]["KeysLayer"]
 
@@ -174,7 +175,38 @@ def test_the_guide_names_settings_and_parameters_that_exist(template: Template) 
         "KEYSTEAD_TABLE": "dynamodb",
     }
     Settings.from_environment(exported | settings)
-    assert set(re.findall(r"(\w+)=", _command(guide, "--parameter-overrides"))) == set(template["Parameters"])
+    needed = {name for name, parameter in template["Parameters"].items() if parameter.get("Default") != ""}
+    assert set(re.findall(r"(\w+)=", _command(guide, "--parameter-overrides"))) == needed
+    for name in set(template["Parameters"]) - needed:
+        assert f"| `{name}` |" in guide
+
+
+def test_a_run_that_fails_for_good_is_kept_and_raises_an_alarm(template: Template) -> None:
+    queue = {"Fn::GetAtt": ["DeadLetters", "Arn"]}
+    assert template["Globals"]["Function"]["DeadLetterQueue"] == {"Type": "SQS", "TargetArn": queue}
+    assert of_type(template, "AWS::SQS::Queue")["DeadLetters"]["SqsManagedSseEnabled"] is True
+    for handler in functions(template):
+        assert _granted(template, handler, queue) == {"sqs:SendMessage"}
+
+
+def test_every_alarm_tells_the_topic_and_is_in_the_handbook(template: Template) -> None:
+    handbook = (package.ROOT / "docs/operations.md").read_text()
+    alarms = of_type(template, "AWS::CloudWatch::Alarm")
+    tells = {"Fn::If": ["HasAlarmTopic", [{"Ref": "AlarmTopic"}], {"Ref": "AWS::NoValue"}]}
+    assert set(re.findall(r"^\| `(\w+Alarm)` \|", handbook, re.MULTILINE)) == set(alarms)
+    for alarm in alarms.values():
+        assert alarm["AlarmActions"] == alarm["OKActions"] == tells
+        assert alarm["TreatMissingData"] == "notBreaching"
+
+
+def test_functions_enter_a_vpc_only_if_subnets_are_named(template: Template) -> None:
+    network = template["Globals"]["Function"]["VpcConfig"]
+    assert network["SubnetIds"] == {"Fn::If": ["HasVpc", {"Ref": "Subnets"}, []]}
+    assert network["SecurityGroupIds"] == {"Fn::If": ["HasVpc", {"Ref": "SecurityGroups"}, []]}
+    managed = "arn:${AWS::Partition}:iam::aws:policy/service-role/AWSLambdaVPCAccessExecutionRole"
+    for role in of_type(template, "AWS::IAM::Role").values():
+        allowed = {"Fn::If": ["HasVpc", [{"Fn::Sub": managed}], {"Ref": "AWS::NoValue"}]}
+        assert role["ManagedPolicyArns"] == allowed
 
 
 def _command(guide: str, option: str) -> str:
