@@ -60,7 +60,25 @@ def expire_imported_material(_event: CloudWatchEvent) -> None:
     schedule.run(service(), "expire_imported_material")
 
 
+@app.schedule(Rate(schedule.EVERY_MINUTES["replicate_secrets"], unit=Rate.MINUTES))
+def replicate_secrets(_event: CloudWatchEvent) -> None:
+    """Bring replicas of secrets in step with their primaries."""
+    schedule.run(service(), "replicate_secrets")
+
+
+@app.schedule(Rate(schedule.EVERY_MINUTES["rewrap_tokens"], unit=Rate.MINUTES))
+def rewrap_tokens(_event: CloudWatchEvent) -> None:
+    """Put key tokens under the newest domain keys."""
+    schedule.run(service(), "rewrap_tokens")
+
+
 @app.schedule(Rate(schedule.EVERY_MINUTES["rotate_keys"], unit=Rate.MINUTES))
 def rotate_keys(_event: CloudWatchEvent) -> None:
     """Rotate the keys whose automatic rotation is due."""
     schedule.run(service(), "rotate_keys")
+
+
+@app.schedule(Rate(schedule.EVERY_MINUTES["seal_audit"], unit=Rate.MINUTES))
+def seal_audit(_event: CloudWatchEvent) -> None:
+    """Seal the audit trail into signed digests."""
+    schedule.run(service(), "seal_audit")

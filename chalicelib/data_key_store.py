@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 from typing import TYPE_CHECKING, Any
 
@@ -61,12 +62,19 @@ class DataKeyStore:
         found = rows.list_all(self._ctx.table, self._account, self._region)
         return [d for d in found if not d.is_gone(self._ctx.now)]
 
-    def encrypted_under(self, key_id: str) -> list[str]:
-        """The names of the data keys that a CMK encrypts, but for those that are pending deletion themselves."""
+    def visible(self) -> list[DataKey]:
+        """As `list_all`, but only what the caller may see in the called list, which is authorised by this."""
+        return self._ctx.visible("dataKey/*", self.list_all(), self.resource)
+
+    def shown(self, found: Iterable[DataKey]) -> list[DataKey]:
+        """Those that ListDataKeys would show to the caller."""
+        decide = functools.partial(self._ctx.decide, action="kms:ListDataKeys")
+        return [d for d in found if decide(self.resource(d), creator_uin=d.creator_uin, tags=d.tags).allowed]
+
+    def encrypted_under(self, key_id: str) -> list[DataKey]:
+        """The data keys that a CMK encrypts, but for those that are pending deletion themselves."""
         return [
-            d.name
-            for d in self.list_all()
-            if d.key_id == key_id and d.state is not DataKeyState.PENDING_DELETE
+            d for d in self.list_all() if d.key_id == key_id and d.state is not DataKeyState.PENDING_DELETE
         ]
 
     def keys_of(self, data_keys: Sequence[DataKey]) -> list[Key]:
@@ -151,8 +159,11 @@ class DataKeyStore:
             ) from None
         return plaintext
 
-    def resource(self, data_key_id: str, creator_uin: str) -> str:
+    def resource(self, data_key: DataKey) -> str:
         """The data key's name in policies."""
+        return self._name(data_key.creator_uin, data_key.id)
+
+    def _name(self, creator_uin: str, data_key_id: str) -> str:
         return f"qcs::kms:{self._region}:uin/{self._account}:dataKey/creatorUin/{creator_uin}/{data_key_id}"
 
     def _commit_name(self, ops: Sequence[Op], name: str) -> None:
@@ -182,9 +193,10 @@ class DataKeyStore:
             or data_key.is_gone(self._ctx.now)
         ):
             # Who may not touch data keys does not learn which ones exist.
-            self._ctx.authorise(self.resource(data_key_id, self._ctx.caller.uin))
+            creators = dict.fromkeys((self._ctx.caller.uin, self._account))
+            self._ctx.authorise_one_of(*(self._name(uin, data_key_id) for uin in creators))
             raise DataKeyNotFound
-        self._ctx.authorise(self.resource(data_key_id, data_key.creator_uin))
+        self._ctx.authorise(self.resource(data_key), creator_uin=data_key.creator_uin, tags=data_key.tags)
         return data_key
 
     def _key_rows(self, data_keys: Iterable[DataKey]) -> dict[str, Row | None]:
@@ -218,7 +230,7 @@ def purge(service: Service, region: str, pk: str, sk: str) -> bool:
         now_ms, "kms", "DeleteExpiredDataKey", data_key.account, region, ("dataKey", data_key.id)
     )
     try:
-        audit.commit(table, rows.delete(data_key), event.row(service.settings.audit_days))
+        service.trail(region).commit(rows.delete(data_key), event)
     except Conflict:
         return False  # saved or swept by somebody else in between
     return True

@@ -52,13 +52,23 @@ class KeyStore:
         self._account = ctx.caller.account
         self._region = ctx.region
 
-    def get(self, key_id: str) -> Key:
+    def get(self, key_id: str, encryption_context: str = "") -> Key:
         """The key, once the caller is authorised for it and the audit event names it; raises CmkNotFound."""
-        return self._admit(
-            key_id, self._ctx.table.get(*rows.key_row_key(self._account, self._region, key_id))
+        row = self._ctx.table.get(*rows.key_row_key(self._account, self._region, key_id))
+        return self._admit(key_id, row, encryption_context)
+
+    def authorise(self, key: Key, encryption_context: str = "") -> None:
+        """Refuse a caller who may not do what was called to the key."""
+        self._ctx.authorise(
+            self.resource(key),
+            creator_uin=key.creator_uin,
+            tags=key.tags,
+            encryption_context=encryption_context,
         )
 
-    def _open_header(self, blob_text: str) -> tuple[ciphertext_blob.CiphertextBlob, Key, BackingKey | None]:
+    def _open_header(
+        self, blob_text: str, encryption_context: str = ""
+    ) -> tuple[ciphertext_blob.CiphertextBlob, Key, BackingKey | None]:
         """What a ciphertext says, its key and the backing key that made it: one read, however often it was rotated."""
         try:
             blob = ciphertext_blob.decode(blob_text)
@@ -68,7 +78,7 @@ class KeyStore:
         backing_row = rows.backing_row_key(self._account, self._region, blob.key_id, blob.backing_version)
         found, older = self._ctx.table.batch_get([key_row, backing_row])
         try:
-            key = self._admit(blob.key_id, found)
+            key = self._admit(blob.key_id, found, encryption_context)
         except CmkNotFound:
             if found is None:
                 # No key ever had this id here: the blob is damaged, or comes from another region or account.
@@ -93,9 +103,9 @@ class KeyStore:
         """The key, for the service's own use on the account's behalf; raises CmkNotFound."""
         return self.peek(self._ctx.table.get(*rows.key_row_key(self._account, self._region, key_id)), key_id)
 
-    def to_use(self, key_id: str) -> Key:
+    def to_use(self, key_id: str, encryption_context: str = "") -> Key:
         """As `get`, for a call that puts the key to use: one that is pending deletion raises a warning in the trail."""
-        key = self.get(key_id)
+        key = self.get(key_id, encryption_context)
         self._warn(key)
         return key
 
@@ -106,10 +116,28 @@ class KeyStore:
         found = self._ctx.table.batch_get([rows.key_row_key(self._account, self._region, k) for k in key_ids])
         return [self._admit(key_id, row) for key_id, row in zip(key_ids, found, strict=True)]
 
+    def find_many(self, key_ids: Sequence[str]) -> list[Key | None]:
+        """As `get`, for up to 100 ids, with None for what does not exist."""
+        found: list[Key | None] = []
+        rows_found = self._ctx.table.batch_get(
+            [rows.key_row_key(self._account, self._region, k) for k in key_ids]
+        )
+        for key_id, row in zip(key_ids, rows_found, strict=True):
+            try:
+                found.append(self._admit(key_id, row))
+            except CmkNotFound:
+                found.append(None)
+        return found
+
     def describe(self, key: Key) -> dict[str, Any]:
-        """The key's properties, with the time of its last use (to the hour, 0 is never), which is an extension."""
+        """As `metadata`, with the time of the key's last use (to the hour, 0 is never), which is an extension."""
         row = self._ctx.table.get(*rows.use_row_key(self._account, self._region, key.id))
-        return {**key.metadata(), "LastUsedTime": rows.used_at(row)}
+        return {**self.metadata(key), "LastUsedTime": rows.used_at(row)}
+
+    def metadata(self, key: Key) -> dict[str, Any]:
+        """The key's properties, with where its material is used, which is an extension."""
+        kind = key.current.kind if key.backing else algorithm(key.usage, key.standard)
+        return {**key.metadata(), "ProtectionLevel": self._ctx.hsm.protection(KeyKind[kind])}
 
     def backing_history(self, key: Key) -> list[BackingKey]:
         """Every generation of the key's material that there is, oldest first."""
@@ -141,6 +169,10 @@ class KeyStore:
         now = self._ctx.now
         found = rows.list_all(self._ctx.table, self._account, self._region)
         return [key.as_of(now) for key in found if not key.is_gone(now)]
+
+    def visible(self) -> list[Key]:
+        """As `list_all`, but only what the caller may see in the called list, which is authorised by this."""
+        return self._ctx.visible("key/*", self.list_all(), self.resource)
 
     def bound_to(self, key: Key, limit: int) -> list[str]:
         """Cloud resources that are bound to the key, as `product/resource`."""
@@ -205,7 +237,7 @@ class KeyStore:
         InvalidCiphertext.
         """
         context = _canonical(encryption_context)
-        blob, key, backing = self._open_header(blob_text)
+        blob, key, backing = self._open_header(blob_text, encryption_context)
         key.check_decrypts()
         if backing is None:
             raise InvalidCiphertext
@@ -300,7 +332,7 @@ class KeyStore:
         """An import token, the public key to wrap the material to, when both expire, and the ops that keep them."""
         token = self._ctx.hsm.random(_TOKEN_BYTES)
         place = self._import_place(key, token)
-        wrapping = self._ctx.hsm.generate(KeyKind.RSA_2048, associated_data("import", *place))
+        wrapping = self._ctx.hsm.generate(KeyKind.RSA_2048, rows.import_binding(place))
         expires_at = self._ctx.now + DAY
         ops = [rows.put_import_key(place, wrapping.token, wrapping_algorithm, expires_at)]
         return token, self._ctx.hsm.public_key(wrapping), expires_at, ops
@@ -313,7 +345,7 @@ class KeyStore:
             raise TokenExpired
         kind = KeyKind[algorithm(key.usage, key.standard)]
         wrapping_token, wrapping_algorithm = rows.import_key(row)
-        wrapping = HsmKey(KeyKind.RSA_2048, wrapping_token, associated_data("import", *place))
+        wrapping = HsmKey(KeyKind.RSA_2048, wrapping_token, rows.import_binding(place))
         try:
             material = self._ctx.hsm.import_key(
                 wrapping, Padding(wrapping_algorithm), wrapped, kind, self._binding(key, 1)
@@ -326,17 +358,21 @@ class KeyStore:
 
     def resource(self, key: Key) -> str:
         """The key's name in policies."""
-        return f"qcs::kms:{key.region}:uin/{key.account}:key/creatorUin/{key.creator_uin}/{key.id}"
+        return self._name(key.creator_uin, key.id)
 
-    def _admit(self, key_id: str, row: Row | None) -> Key:
+    def _name(self, creator_uin: str, key_id: str) -> str:
+        return f"qcs::kms:{self._region}:uin/{self._account}:key/creatorUin/{creator_uin}/{key_id}"
+
+    def _admit(self, key_id: str, row: Row | None, encryption_context: str = "") -> Key:
         self._ctx.event.note("key", key_id)
         try:
             key = self.peek(row, key_id)
         except CmkNotFound:
             # Who may not touch keys does not learn which ones exist.
-            self._ctx.authorise(self._ctx.resource(f"key/creatorUin/{self._ctx.caller.uin}/{key_id}"))
+            creators = dict.fromkeys((self._ctx.caller.uin, self._account))
+            self._ctx.authorise_one_of(*(self._name(uin, key_id) for uin in creators))
             raise
-        self._ctx.authorise(self.resource(key))
+        self.authorise(key, encryption_context)
         return key
 
     def _warn(self, key: Key) -> None:
@@ -352,7 +388,7 @@ class KeyStore:
         return rows.import_row_key(key.account, key.region, key.id, token_hash)
 
     def _binding(self, key: Key, version: int) -> bytes:
-        return associated_data("cmk", key.account, key.region, key.id, version)
+        return rows.backing_binding(key.account, key.region, key.id, version)
 
 
 def _canonical(encryption_context: str) -> bytes:

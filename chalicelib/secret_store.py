@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+import functools
+from typing import TYPE_CHECKING, Any, Final
 
 from chalicelib import audit
 from chalicelib.errors import AccessKmsError, ApiError, CmkNotFound, ResourceNotFound
@@ -11,13 +12,16 @@ from chalicelib.hsm.port import Damaged
 from chalicelib.key_store import DEFAULT_SECRETS_ALIAS, SSM
 from chalicelib.model.secret import Secret, SecretVersion
 from chalicelib.table import keys as key_rows
+from chalicelib.table import replicas
 from chalicelib.table import secrets as rows
 from chalicelib.table.port import MAX_OPS, Conflict
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
     from chalicelib.context import Context, Service
     from chalicelib.model.key import BackingKey, Key
-    from chalicelib.table.port import Op, Row
+    from chalicelib.table.port import Op, Row, Table
 
 _MAX_HINTS: Final = 100_000
 _PURGE_AT_ONCE: Final = 20
@@ -33,15 +37,41 @@ class SecretStore:
 
     def get(self, name: str) -> Secret:
         """The secret, once the caller is authorised for it and the audit event names it; raises ResourceNotFound."""
+        return self._unless_copied(self.get_copy(name))
+
+    def get_copy(self, name: str) -> Secret:
+        """As `get`, for a call that may change a replica, too."""
         return self._admit(name, self._ctx.table.get(*rows.secret_row_key(self._account, self._region, name)))
+
+    def find_many(self, names: Sequence[str]) -> list[Secret | None]:
+        """As `get`, for up to 100 names, with None for what does not exist."""
+        found: list[Secret | None] = []
+        rows_found = self._ctx.table.batch_get(
+            [rows.secret_row_key(self._account, self._region, n) for n in names]
+        )
+        for name, row in zip(names, rows_found, strict=True):
+            try:
+                found.append(self._unless_copied(self._admit(name, row)))
+            except ResourceNotFound:
+                found.append(None)
+        return found
 
     def list_all(self) -> list[Secret]:
         """Every secret that is not gone, oldest first, without versions."""
         found = rows.list_all(self._ctx.table, self._account, self._region)
         return [s for s in found if not s.is_gone(self._ctx.now)]
 
-    def sealed_under(self, key_id: str) -> list[str]:
-        """The names of the secrets whose values are sealed under a key."""
+    def visible(self) -> list[Secret]:
+        """As `list_all`, but only what the caller may see in the called list, which is authorised by this."""
+        return self._ctx.visible("secret/*", self.list_all(), self.resource)
+
+    def shown(self, found: Iterable[Secret]) -> list[Secret]:
+        """Those that ListSecrets would show to the caller."""
+        decide = functools.partial(self._ctx.decide, action="ssm:ListSecrets")
+        return [s for s in found if decide(self.resource(s), creator_uin=s.creator_uin, tags=s.tags).allowed]
+
+    def sealed_under(self, key_id: str) -> list[Secret]:
+        """The secrets whose values are sealed under a key."""
         names = [s.name for s in self.list_all() if s.key_id == key_id]
         found = [
             row
@@ -50,7 +80,7 @@ class SecretStore:
                 [rows.secret_row_key(self._account, self._region, n) for n in names[start : start + MAX_OPS]]
             )
         ]
-        return [s.name for s in (rows.from_row(row) for row in found if row is not None) if s.versions]
+        return [s for s in (rows.from_row(row) for row in found if row is not None) if s.versions]
 
     def make_room(self, name: str) -> bool:
         """Sweep what is past its deletion date and in the way of a new secret; whether there is room for it then."""
@@ -62,7 +92,7 @@ class SecretStore:
         gone = [s for s in found if s.is_gone(self._ctx.now)]
         for s in gone[:_PURGE_AT_ONCE]:
             purge(self._ctx.service, self._region, *rows.secret_row_key(s.account, s.region, s.name))
-        return len(found) - len(gone) < rows.MAX_SECRETS
+        return len(found) - len(gone) < self._ctx.settings.max_secrets
 
     def read(self, name: str, version_id: str) -> tuple[SecretVersion, bytes]:
         """A version and its value. Warm, this is one read: the last call's key id and version tell which rows."""
@@ -100,6 +130,25 @@ class SecretStore:
             )
         return secret, version, key_row, value_row
 
+    def values(self, secret: Secret, versions: Sequence[SecretVersion]) -> list[bytes]:
+        """The values of some versions as they were read, whatever the secret's state, for the service's own use.
+
+        Raises AccessKmsError, or Damaged where the rows were written since.
+        """
+        if not versions:
+            return []
+        place = (self._account, self._region, secret.name)
+        key_row, *value_rows = self._ctx.table.batch_get(
+            [
+                key_rows.key_row_key(self._account, self._region, secret.key_id),
+                *(rows.value_row_key(*place, version.id) for version in versions),
+            ]
+        )
+        return [
+            self._open(secret, version, key_row, value_row)
+            for version, value_row in zip(versions, value_rows, strict=True)
+        ]
+
     def key_for(self, key_id: str) -> Key:
         """The CMK for new values: it must exist in the region, be symmetric and enabled, or AccessKmsError."""
         try:
@@ -120,7 +169,7 @@ class SecretStore:
             description="Default key of Secrets Manager",
             owner=SSM,
         )
-        return key, key_rows.create(key)
+        return key, key_rows.create(key, self._ctx.settings.max_keys)
 
     def seal(self, secret: Secret, version: SecretVersion, key: Key, value: bytes) -> Op:
         """The op that writes the value, sealed for its place under the key's current material."""
@@ -129,8 +178,11 @@ class SecretStore:
         )
         return rows.put_value(secret, version.id, sealed)
 
-    def resource(self, name: str, creator_uin: str) -> str:
+    def resource(self, secret: Secret) -> str:
         """The secret's name in policies."""
+        return self._name(secret.creator_uin, secret.name)
+
+    def _name(self, creator_uin: str, name: str) -> str:
         return f"qcs::ssm:{self._region}:uin/{self._account}:secret/creatorUin/{creator_uin}/{name}"
 
     def _open(
@@ -166,9 +218,16 @@ class SecretStore:
             or secret.is_gone(self._ctx.now)
         ):
             # Who may not touch secrets does not learn which ones exist.
-            self._ctx.authorise(self.resource(name, self._ctx.caller.uin))
+            creators = dict.fromkeys((self._ctx.caller.uin, self._account))
+            self._ctx.authorise_one_of(*(self._name(uin, name) for uin in creators))
             raise ResourceNotFound("The secret does not exist in this region.")
-        self._ctx.authorise(self.resource(name, secret.creator_uin))
+        self._ctx.authorise(self.resource(secret), creator_uin=secret.creator_uin, tags=secret.tags)
+        return secret
+
+    def _unless_copied(self, secret: Secret) -> Secret:
+        """The secret, unless the call would change a replica."""
+        if not self._ctx.event.is_read:
+            secret.check_own()
         return secret
 
     def _remember(self, hint: tuple[str, ...], needed: tuple[str, str]) -> None:
@@ -193,10 +252,29 @@ def purge(service: Service, region: str, pk: str, sk: str) -> bool:
         now_ms, "ssm", "DeleteExpiredSecret", secret.account, region, ("secret", secret.name)
     )
     try:
-        audit.commit(table, rows.delete(secret), event.row(service.settings.audit_days))
+        service.trail(region).commit(rows.delete(secret), event)
     except Conflict:
         return False  # restored or swept by somebody else in between
     return True
+
+
+def replication_status(table: Table, secret: Secret, row_version: int) -> list[dict[str, Any]]:
+    """How far the replicas of a primary are behind this version of its row, as the API spells it."""
+    found = replicas.statuses(table, secret, secret.replicas)
+    return [
+        {
+            "Region": replica.region,
+            "KmsKeyId": replica.key_id,
+            "Status": "Failed"
+            if status.message
+            else "InSync"
+            if status.serial == row_version
+            else "InProgress",
+            "StatusMessage": status.message,
+            "LastSyncedTime": status.at,
+        }
+        for replica, status in zip(secret.replicas, found, strict=True)
+    ]
 
 
 def _place(secret: Secret, version: SecretVersion) -> tuple[str | int, ...]:

@@ -83,7 +83,7 @@ def main() -> int:
             ssl_protocol_min=SSLProtocols.tls12,
             respawn_failed_workers=True,
             workers_kill_timeout=_STOP_SECONDS,
-            log_level="warning",
+            log_level="error",
         )
     except (SettingError, HsmError, TableError, OSError) as error:
         sys.stderr.write(f"Keystead cannot start: {error}\n")

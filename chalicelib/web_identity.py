@@ -5,6 +5,7 @@ configured algorithms count, all of them asymmetric, and only the provider's own
 addresses is never followed.
 """
 
+import contextlib
 import json
 import threading
 import time
@@ -23,7 +24,9 @@ FETCH_SECONDS: Final = 3
 KEEP_SECONDS: Final = 600
 """How long a fetched key set counts as new; an older one still serves while no newer one can be had."""
 RETRY_SECONDS: Final = 30
-"""How soon a key set is fetched again, for a key that it does not have or after a failure."""
+"""How soon a key set is fetched again for a key that it does not have."""
+PAUSE_SECONDS: Final = 5
+"""How soon one that could not be had is tried again, while there is no older one."""
 _MAX_BYTES: Final = 256 * 1024
 
 
@@ -133,16 +136,14 @@ class WebIdentities:
         if not url:
             return keys.members
         with keys.lock:
-            if keys.fetched_at is None or self._monotonic() - keys.fetched_at > seconds:
+            # Without keys the pause is shorter, but there is one: anybody can make this call.
+            pause = seconds if keys.members else PAUSE_SECONDS
+            if keys.fetched_at is None or self._monotonic() - keys.fetched_at > pause:
                 keys.fetched_at = self._monotonic()
-                try:
+                with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
                     keys.members = _fetch(url)
-                except (OSError, ValueError, KeyError, TypeError):
-                    if not keys.members:
-                        keys.fetched_at = None
-                        raise InternalError(
-                            "The keys of the identity provider cannot be read: try again."
-                        ) from None
+            if not keys.members:
+                raise InternalError("The keys of the identity provider cannot be read: try again.")
             return keys.members
 
 

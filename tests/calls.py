@@ -15,7 +15,14 @@ from chalicelib.api.http import Reply, Request
 from chalicelib.settings import Bootstrap
 from tests.installation import SM
 
-VERSIONS: Final = {"kms": "2019-01-18", "ssm": "2019-09-23"}
+VERSIONS: Final = {
+    "kms": "2019-01-18",
+    "ssm": "2019-09-23",
+    "cam": "2019-01-16",
+    "sts": "2018-08-13",
+    "tag": "2018-08-13",
+    "cloudaudit": "2019-03-19",
+}
 HOST: Final = "127.0.0.1:8000"
 _BOUNDARY: Final = "b0undary"
 

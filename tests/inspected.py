@@ -13,6 +13,7 @@ from chalicelib.hsm.software import SoftwareHsm
 from chalicelib.settings import Settings
 from chalicelib.table.port import INDEXES, Due, Row, Table
 from chalicelib.table.sqlite import SqliteTable
+from tests import hsms
 from tests.installation import SM, Installation
 
 NOW: Final = 1_800_000_000
@@ -77,15 +78,15 @@ class Inspected(Installation):
         return self.tables[domain]
 
     def open_hsm(self, domain: str) -> Hsm:
-        return QuickHsm.ephemeral(domain)
+        return QuickHsm.ephemeral(domain) if hsms.chosen == ["software"] else hsms.fresh(domain)
 
     def data(self, region: str = SM) -> dict[tuple[str, str], Row]:
-        """The rows of a region that are not audit events."""
-        return self.tables[region].rows("pk NOT LIKE 'E#%'")
+        """The rows of a region that are neither audit events nor times of an access key's last use."""
+        return self.tables[region].rows("pk NOT LIKE 'E#%' AND NOT (pk LIKE 'AK#%' AND sk = 'U')")
 
     def events(self, domain: str = SM) -> list[dict[str, Any]]:
         """The audit events of a region, oldest first."""
-        found = self.tables[domain].rows("pk LIKE 'E#%'").values()
+        found = self.tables[domain].rows("pk GLOB 'E#[0-9]*[0-9]'").values()
         return [record.decode(row.body) for row in sorted(found, key=lambda row: row.sk)]
 
     def event(self, request_id: str, domain: str = SM) -> dict[str, Any]:

@@ -17,16 +17,18 @@ from tencentcloud.common.profile.client_profile import ClientProfile
 from tencentcloud.common.profile.http_profile import HttpProfile
 
 from chalicelib import bootstrap, ids
-from chalicelib.access_keys import Caller, new_access_key
+from chalicelib.access_keys import add_access_key
 from chalicelib.api import wsgi
 from chalicelib.api.gateway import Gateway
 from chalicelib.clock import ManualClock
 from chalicelib.context import IDENTITY, Service
 from chalicelib.hsm.port import Hsm
-from chalicelib.hsm.software import SoftwareHsm
+from chalicelib.model.user import User
 from chalicelib.settings import Bootstrap, Settings
+from chalicelib.table import users
 from chalicelib.table.port import Table
 from chalicelib.table.sqlite import SqliteTable
+from tests import hsms, oidc
 
 VERSIONS = {
     "kms": "v20190118",
@@ -44,7 +46,9 @@ class Installation:
 
     def __init__(self, clock: ManualClock, settings: Settings | None = None) -> None:
         self.clock = clock
-        self.settings = settings or Settings(throttle=False, credential_cache_seconds=0)
+        self.settings = settings or Settings(
+            throttle=False, credential_cache_seconds=0, oidc_providers={oidc.NAME: oidc.PROVIDER}
+        )
         self.service = Service(self.settings, clock, self.open_table, self.open_hsm)
         self.root = Bootstrap(ids.uin(), ids.secret_id(), ids.secret_key())
         bootstrap.store(self.service, self.root)
@@ -54,7 +58,7 @@ class Installation:
         return SqliteTable(":memory:", self.clock)
 
     def open_hsm(self, domain: str) -> Hsm:
-        return SoftwareHsm.ephemeral(domain)
+        return hsms.fresh(domain)
 
     def add_account(self) -> Bootstrap:
         """Another root account of the same installation."""
@@ -64,31 +68,38 @@ class Installation:
 
     def add_user(self, name: str) -> Bootstrap:
         """A user of the root account, with a key and no permission at all."""
-        user = Bootstrap(ids.uin(), ids.secret_id(), ids.secret_key())
-        caller = Caller(self.root.uin, user.uin, name, "CAMUser", user.secret_id)
-        ops = new_access_key(self.service.hsm(IDENTITY), caller, user.secret_key, self.clock.now())
-        self.service.table(IDENTITY).write(ops)
-        return user
+        made = Bootstrap(ids.uin(), ids.secret_id(), ids.secret_key())
+        seal, hsm, now = self.service.seals.of(self.root.uin), self.service.hsm(IDENTITY), self.clock.now()
+        user = User(account=self.root.uin, uin=made.uin, name=name, created_at=now)
+        user, key = add_access_key(hsm, user, made.secret_id, made.secret_key, now)
+        self.service.table(IDENTITY).write([*users.create_user(seal, user), key])
+        return made
 
     def client(
-        self, service: str, region: str = SM, who: Bootstrap | None = None, sign: str = ""
+        self, service: str, region: str = SM, who: Bootstrap | None = None, sign: str = "", token: str = ""
     ) -> "Client":
-        """The official SDK client of a service."""
-        return Client(self, service, region, who or self.root, sign)
+        """The official SDK client of a service; temporary credentials have a token."""
+        return Client(self, service, region, who or self.root, sign, token)
 
 
 class Client:
     """The official client: requests and answers go through its models. `client.CreateSecret(SecretName=...)`."""
 
     def __init__(
-        self, installation: Installation, service: str, region: str, who: Bootstrap, sign: str
+        self,
+        installation: Installation,
+        service: str,
+        region: str,
+        who: Bootstrap,
+        sign: str,
+        token: str = "",
     ) -> None:
         package = f"tencentcloud.{service}.{VERSIONS[service]}"
         self.models = importlib.import_module(f"{package}.models")
         module = importlib.import_module(f"{package}.{service}_client")
         http = HttpProfile(protocol="http", endpoint="127.0.0.1:8000")
         profile = ClientProfile(httpProfile=http, **({"signMethod": sign} if sign else {}))
-        credential = Credential(who.secret_id, who.secret_key)
+        credential = Credential(who.secret_id, who.secret_key, token or None)
         self.sdk = getattr(module, f"{service.capitalize()}Client")(credential, region, profile)
         self.sdk.request.conn._session.mount("http://", InProcess(installation.gateway))
 

@@ -12,13 +12,20 @@ from chalicelib.hsm.port import Padding
 from chalicelib.hsm.public import encrypt_to, to_pem
 from chalicelib.model.key import PQC_DECRYPT, PQC_SIGN
 from chalicelib.settings import Bootstrap
+from tests import oidc, permissions
 from tests.calls import VERSIONS, ask, code, tc3
 from tests.installation import SM, Installation
 
 VALUE: Final = "a value"
+BEIJING: Final = "ap-beijing"
 CONTEXT: Final = '{"purpose": "test"}'
 PLAINTEXT: Final = "aGVsbG8="
 WRAPPING: Final = {"WrappingAlgorithm": "RSAES_OAEP_SHA_256", "WrappingKeySpec": "RSA_2048"}
+POLICY: Final = (
+    '{"version": "2.0", "statement": [{"effect": "allow", "action": "kms:List*", "resource": "*"}]}'
+)
+OPEN: Final = ("AssumeRoleWithWebIdentity", "GetCallerIdentity")
+"""Actions that no policy decides about."""
 BOUND: Final = {"ProductId": "cbs", "ResourceId": "disk-1"}
 
 
@@ -63,12 +70,15 @@ class World:
 
 
 def build(installation: Installation) -> World:
-    """Secrets `live` (v1, v2), `idle` (disabled) and `leaving` (scheduled for deletion), and keys of every kind."""
+    """Secrets `live` (v1, v2), `idle` (disabled), `leaving` (scheduled for deletion) and `copied`, and keys of every kind."""
     world = World(installation)
     _build_secrets(world)
     _build_keys(world)
     _build_key_pairs(world)
     _build_data_keys(world)
+    _build_policies(world)
+    _build_users(world)
+    _build_sessions(world)
     return world
 
 
@@ -79,6 +89,8 @@ def _build_secrets(world: World) -> None:
     for name in ("idle", "leaving"):
         world.done("ssm", "DisableSecret", SecretName=name)
     world.done("ssm", "DeleteSecret", SecretName="leaving", RecoveryWindowInDays=7)
+    world.done("ssm", "CreateSecret", SecretName="copied", VersionId="v1", SecretString=VALUE)
+    world.done("ssm", "ReplicateSecret", SecretName="copied", ReplicaRegions=[{"Region": BEIJING}])
 
 
 def _build_keys(world: World) -> None:
@@ -144,6 +156,61 @@ def _build_data_keys(world: World) -> None:
     for name in ("idle", "leaving"):
         world.done("kms", "DisableDataKey", DataKeyId=world.data_keys[name])
     world.done("kms", "ScheduleDataKeyDeletion", DataKeyId=world.data_keys["leaving"], PendingWindowInDays=7)
+
+
+def _build_policies(world: World) -> None:
+    """Policies `policy` and `attached`, the user `holder`, the group `holders` and the role `role`, which have it."""
+    for name in ("policy", "attached"):
+        made = world.done("cam", "CreatePolicy", PolicyName=name, PolicyDocument=POLICY)
+        world.made[name] = str(made["PolicyId"])
+    named = {"PolicyId": int(world.made["policy"])}
+    world.done("cam", "CreatePolicyVersion", **named, PolicyDocument=POLICY, SetAsDefault=False)
+    attached = {"PolicyId": int(world.made["attached"])}
+    world.made["holder"] = str(world.done("cam", "AddUser", Name="holder")["Uin"])
+    world.made["holders"] = str(world.done("cam", "CreateGroup", GroupName="holders")["GroupId"])
+    tags = [{"Key": "team", "Value": "blue"}]
+    trust = {"PolicyDocument": trust_policy(world.installation.root.uin)}
+    world.made["role"] = world.done("cam", "CreateRole", RoleName="role", Tags=tags, **trust)["RoleId"]
+    uin, group, role = int(world.made["holder"]), int(world.made["holders"]), world.made["role"]
+    world.done("cam", "AttachUserPolicy", **attached, AttachUin=uin)
+    world.done("cam", "AttachGroupPolicy", **attached, AttachGroupId=group)
+    world.done("cam", "AttachRolePolicy", **attached, AttachRoleId=role)
+    world.done("cam", "PutUserPermissionsBoundary", **attached, TargetUin=uin)
+    world.done("cam", "PutRolePermissionsBoundary", **attached, RoleId=role)
+
+
+def _build_users(world: World) -> None:
+    """The user `member` of the group `members`, with an access key; the group `empty`."""
+    made = world.done("cam", "AddUser", Name="member", UseApi=1)
+    world.made["member"], world.made["access key"] = str(made["Uin"]), made["SecretId"]
+    for name in ("members", "empty"):
+        world.made[name] = str(world.done("cam", "CreateGroup", GroupName=name)["GroupId"])
+    world.done("cam", "AddUserToGroup", Info=[_membership(world, "members")])
+
+
+def _membership(world: World, group: str) -> dict[str, int]:
+    return {"GroupId": int(world.made[group]), "Uin": int(world.made["member"])}
+
+
+def trust_policy(uin: str) -> str:
+    """A trust policy that lets the whole account take a role on."""
+    principal = f'{{"qcs": ["qcs::cam::uin/{uin}:root"]}}'
+    statement = f'{{"effect": "allow", "action": "name/sts:AssumeRole", "principal": {principal}}}'
+    return f'{{"version": "2.0", "statement": [{statement}]}}'
+
+
+def _build_sessions(world: World) -> None:
+    """Roles for sessions: `reader` trusts the account, `web` the identity provider; and a secret has a tag."""
+    root = world.installation.root.uin
+    permissions.add_role(world.installation, "reader", {"qcs": [f"qcs::cam::uin/{root}:root"]})
+    permissions.add_role(
+        world.installation,
+        "web",
+        {"federated": [f"qcs::cam::uin/{root}:oidc-provider/{oidc.NAME}"]},
+        action="name/sts:AssumeRoleWithWebIdentity",
+    )
+    tags = [{"TagKey": "team", "TagValue": "red"}]
+    world.done("tag", "TagResources", **_tagged_secrets(world), Tags=tags)
 
 
 def _b64(content: bytes) -> str:
@@ -228,6 +295,125 @@ def _plain(service: str, action: str, **parameters: Any) -> Scenario:
     return Scenario(service, action, lambda _: parameters)
 
 
+def _user(action: str, **more: Any) -> Scenario:
+    return Scenario("cam", action, lambda _: {"Name": "member", **more}, lambda _: {"Name": "absent"})
+
+
+def _key_of_user(action: str, **more: Any) -> Scenario:
+    return Scenario(
+        "cam",
+        action,
+        lambda world: {
+            "TargetUin": int(world.made["member"]),
+            "AccessKeyId": world.made["access key"],
+            **more,
+        },
+        lambda _: {"TargetUin": 1 + 10**15},
+    )
+
+
+def _group(action: str, **more: Any) -> Scenario:
+    return Scenario(
+        "cam",
+        action,
+        lambda world: {"GroupId": int(world.made["members"]), **more},
+        lambda _: {"GroupId": 1 + 10**15},
+    )
+
+
+def _memberships(action: str, group: str) -> Scenario:
+    return Scenario(
+        "cam",
+        action,
+        lambda world: {"Info": [_membership(world, group)]},
+        lambda world: {"Info": [{**_membership(world, group), "GroupId": 1 + 10**15}]},
+    )
+
+
+def _policy(action: str, name: str = "policy", *, number: str = "PolicyId", **more: Any) -> Scenario:
+    return Scenario(
+        "cam",
+        action,
+        lambda world: {number: int(world.made[name]), **more},
+        lambda _: {number: 1 + 10**15},
+    )
+
+
+def _holder(action: str, number: str, name: str = "holder", **policy: str) -> Scenario:
+    """A call about a user or a group, and a policy if that is named: `PolicyId="attached"`."""
+    return Scenario(
+        "cam",
+        action,
+        lambda world: {number: int(world.made[name]), **{p: int(world.made[q]) for p, q in policy.items()}},
+        lambda _: {number: 1 + 10**15},
+    )
+
+
+def _role(action: str, *, is_number: bool = False, prefix: str = "", **more: Any) -> Scenario:
+    def named(role_id: str) -> dict[str, Any]:
+        return {f"{prefix}RoleId": int(role_id) if is_number else role_id}
+
+    return Scenario(
+        "cam",
+        action,
+        lambda world: {**named(world.made["role"]), **more},
+        lambda world: named(_another(world.made["role"])),
+    )
+
+
+def _role_and_policy(action: str, prefix: str, name: str) -> Scenario:
+    role = _role(action, prefix=prefix)
+    return replace(
+        role, parameters=lambda world: {**role.parameters(world), "PolicyId": int(world.made[name])}
+    )
+
+
+def _tag(action: str, resource: Callable[[World], dict[str, Any]], **more: Any) -> Scenario:
+    return Scenario("tag", action, lambda world: {**resource(world), **more})
+
+
+def _tagged_key(world: World) -> dict[str, Any]:
+    """As Terraform names it: the account is left out."""
+    root = world.installation.root.uin
+    return {"Resource": f"qcs::kms:{SM}:uin/:key/creatorUin/{root}/{world.keys['key']}"}
+
+
+def _tagged_key_by_id(world: World) -> dict[str, Any]:
+    return {
+        "ServiceType": "kms",
+        "ResourcePrefix": "key",
+        "ResourceIds": [f"creatorUin/{world.installation.root.uin}/{world.keys['key']}"],
+        "ResourceRegion": SM,
+    }
+
+
+def _tagged_secrets(world: World) -> dict[str, Any]:
+    root = world.installation.root.uin
+    return {"ResourceList": [f"qcs::ssm:{SM}:uin/{root}:secret/creatorUin/{root}/live"]}
+
+
+def _role_arn(world: World, name: str) -> str:
+    return f"qcs::cam::uin/{world.installation.root.uin}:roleName/{name}"
+
+
+def _week(world: World) -> dict[str, Any]:
+    """The last days, as CloudAudit's searches take them."""
+    now = world.installation.clock.now()
+    return {"StartTime": now - 6 * 86400, "EndTime": now}
+
+
+def _search(key: str, value: Callable[[World], str]) -> Scenario:
+    """A search that an index serves."""
+    return Scenario(
+        "cloudaudit",
+        "DescribeEvents",
+        lambda world: {
+            **_week(world),
+            "LookupAttributes": [{"AttributeKey": key, "AttributeValue": value(world)}],
+        },
+    )
+
+
 SCENARIOS: Final = (
     _plain("ssm", "CreateSecret", SecretName="new", VersionId="v1", SecretString=VALUE),
     _secret("PutSecretValue", "live", VersionId="v3", SecretString=VALUE),
@@ -238,6 +424,8 @@ SCENARIOS: Final = (
     _secret("DeleteSecret", "idle", RecoveryWindowInDays=7),
     _secret("RestoreSecret", "leaving"),
     _secret("DeleteSecretVersion", "live", VersionId="v2"),
+    _secret("ReplicateSecret", "live", ReplicaRegions=[{"Region": BEIJING}]),
+    _secret("StopSecretReplication", "copied", Regions=[BEIJING]),
     _secret("DescribeSecret", "live"),
     _secret("GetSecretValue", "live", VersionId="v1"),
     _secret("ListSecretVersionIds", "live"),
@@ -323,6 +511,117 @@ SCENARIOS: Final = (
     _plain("kms", "ListAlgorithms"),
     _plain("kms", "GetRegions"),
     _plain("kms", "GetServiceStatus"),
+    _tag("DescribeResourceTagsByResourceIds", _tagged_key_by_id),
+    _tag("ModifyResourceTags", _tagged_key, ReplaceTags=[{"TagKey": "env", "TagValue": "test"}]),
+    _tag("TagResources", _tagged_secrets, Tags=[{"TagKey": "env", "TagValue": "test"}]),
+    _tag("UnTagResources", _tagged_secrets, TagKeys=["team"]),
+    _plain("tag", "GetResources"),
+    _plain("tag", "GetTagKeys"),
+    _plain("tag", "GetTagValues", TagKeys=["team"]),
+    Scenario(
+        "sts", "AssumeRole", lambda world: {"RoleArn": _role_arn(world, "reader"), "RoleSessionName": "s1"}
+    ),
+    Scenario(
+        "sts",
+        "AssumeRoleWithWebIdentity",
+        lambda world: {
+            "ProviderId": oidc.NAME,
+            "WebIdentityToken": oidc.token(world.installation.clock.now()),
+            "RoleArn": _role_arn(world, "web"),
+            "RoleSessionName": "s1",
+        },
+    ),
+    _plain("sts", "GetFederationToken", Name="guest", Policy=POLICY),
+    _plain("sts", "GetSessionToken"),
+    _plain("sts", "GetCallerIdentity"),
+    _plain("sts", "QueryApiKey"),
+    _plain("cam", "CreatePolicy", PolicyName="new", PolicyDocument=POLICY),
+    _policy("UpdatePolicy", Description="changed"),
+    _policy("GetPolicy"),
+    _plain("cam", "ListPolicies"),
+    Scenario(
+        "cam",
+        "DeletePolicy",
+        lambda world: {"PolicyId": [int(world.made["policy"])]},
+        lambda _: {"PolicyId": [1 + 10**15]},
+    ),
+    _policy("CreatePolicyVersion", PolicyDocument=POLICY, SetAsDefault=True),
+    _policy("GetPolicyVersion", VersionId=2),
+    _policy("ListPolicyVersions"),
+    _policy("DeletePolicyVersion", VersionId=[2]),
+    _policy("SetDefaultPolicyVersion", VersionId=2),
+    _policy("ListEntitiesForPolicy", "attached"),
+    _holder("AttachUserPolicy", "AttachUin", PolicyId="policy"),
+    _holder("DetachUserPolicy", "DetachUin", PolicyId="attached"),
+    _holder("AttachGroupPolicy", "AttachGroupId", "holders", PolicyId="policy"),
+    _holder("DetachGroupPolicy", "DetachGroupId", "holders", PolicyId="attached"),
+    _role_and_policy("AttachRolePolicy", "Attach", "policy"),
+    _role_and_policy("DetachRolePolicy", "Detach", "attached"),
+    _holder("ListAttachedUserPolicies", "TargetUin"),
+    _policy("ListAttachedUserAllPolicies", "holder", number="TargetUin", Rp=20, Page=1, AttachType=0),
+    _holder("ListAttachedGroupPolicies", "TargetGroupId", "holders"),
+    _role("ListAttachedRolePolicies", Page=1, Rp=20),
+    _holder("ListPoliciesGrantingServiceAccess", "TargetUin"),
+    _holder("PutUserPermissionsBoundary", "TargetUin", PolicyId="policy"),
+    _holder("DeleteUserPermissionsBoundary", "TargetUin"),
+    _holder("GetUserPermissionBoundary", "TargetUin"),
+    _role_and_policy("PutRolePermissionsBoundary", "", "policy"),
+    _role("DeleteRolePermissionsBoundary"),
+    _role("GetRolePermissionBoundary"),
+    Scenario(
+        "cam",
+        "CreateRole",
+        lambda world: {"RoleName": "new", "PolicyDocument": trust_policy(world.installation.root.uin)},
+    ),
+    _role("GetRole"),
+    _role("DeleteRole"),
+    _plain("cam", "DescribeRoleList", Page=1, Rp=20),
+    Scenario(
+        "cam",
+        "UpdateAssumeRolePolicy",
+        lambda world: {
+            "RoleId": world.made["role"],
+            "PolicyDocument": trust_policy(world.installation.root.uin),
+        },
+        lambda world: {"RoleId": _another(world.made["role"])},
+    ),
+    _role("UpdateRoleDescription", Description="changed"),
+    _role("UpdateRoleConsoleLogin", is_number=True, ConsoleLogin=1),
+    _role("UpdateRoleSessionDuration", is_number=True, SessionDuration=3600),
+    _role("TagRole", Tags=[{"Key": "team", "Value": "red"}]),
+    _role("UntagRole", TagKeys=["team"]),
+    _plain("cam", "SimulatePolicy", ActionName="kms:Decrypt"),
+    _plain("cam", "AddUser", Name="new", UseApi=1),
+    _user("UpdateUser", Remark="changed"),
+    _user("GetUser"),
+    _plain("cam", "ListUsers"),
+    _user("DeleteUser", Force=1),
+    Scenario(
+        "cam", "DescribeSubAccounts", lambda world: {"FilterSubAccountUin": [int(world.made["member"])]}
+    ),
+    _plain("cam", "ListCollaborators"),
+    _holder("CreateAccessKey", "TargetUin", "member"),
+    _holder("ListAccessKeys", "TargetUin", "member"),
+    _key_of_user("UpdateAccessKey", Status="Inactive"),
+    _key_of_user("DeleteAccessKey"),
+    Scenario("cam", "GetSecurityLastUsed", lambda world: {"SecretIdList": [world.made["access key"]]}),
+    _plain("cam", "CreateGroup", GroupName="new"),
+    _group("UpdateGroup", GroupName="renamed"),
+    _group("GetGroup"),
+    _plain("cam", "ListGroups"),
+    _group("DeleteGroup"),
+    _memberships("AddUserToGroup", "empty"),
+    _memberships("RemoveUserFromGroup", "members"),
+    _group("ListUsersForGroup"),
+    _holder("ListGroupsForUser", "SubUin", "member"),
+    _plain("cam", "GetUserAppId"),
+    _plain("cam", "GetAccountSummary"),
+    _plain("cloudaudit", "GetAttributeKey"),
+    Scenario("cloudaudit", "LookUpEvents", _week),
+    _search("ResourceName", lambda world: world.keys["other"]),
+    _search("ApiErrorCode", lambda _: "UnknownParameter"),
+    _search("PrincipalId", lambda world: world.installation.root.uin),
+    _search("EventName", lambda _: "CreateKey"),
 )
 # Its answer is what it is called for, but the parameters have to be remembered until they are used.
 _WRITING_READS: Final = {"GetParametersForImport"}

@@ -10,6 +10,7 @@ import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -21,7 +22,6 @@ from chalicelib.context import IDENTITY
 from chalicelib.formats import record
 from chalicelib.settings import Bootstrap, SettingError, Settings
 from chalicelib.table import accounts
-from chalicelib.table.port import Expect, Put
 from tests.calls import ask, code, tc3
 from tests.faults.broken import Broken, Killed, plans
 from tests.inspected import NOW
@@ -97,7 +97,7 @@ def test_the_first_key_is_recorded_and_sealed(home: Path) -> None:
     events = [
         record.decode(e.body)
         for shard in range(audit.SHARDS)
-        for e in identity.by_index("resource", f"{root.uin}#accessKey/{root.secret_id}#{shard}")
+        for e in identity.by_index("resource", f"{root.uin}#{root.secret_id}#{shard}")
     ]
     assert [(e["service"], e["action"], e["account"]) for e in events] == [("cam", "CreateAccount", root.uin)]
     service.close()
@@ -180,6 +180,7 @@ def test_every_fault_while_the_account_is_stored(monkeypatch: pytest.MonkeyPatch
     assert len(calls) >= 4
     for fault, first, last in plans(calls):
         installation.tables[IDENTITY].restore(empty)
+        installation.service.seals._seals.clear()
         saboteur.fail(fault, first, last)
         with contextlib.suppress(Exception, Killed):
             bootstrap.store(installation.service, SEEDED)
@@ -188,7 +189,7 @@ def test_every_fault_while_the_account_is_stored(monkeypatch: pytest.MonkeyPatch
         rows = installation.tables[IDENTITY].rows()
         assert len(rows) == whole, (fault, first, last)
         assert ("AK#AKIDseeded", "K") in rows
-        assert ("AC#100000000001", "AK#AKIDseeded") in rows
+        assert ("AC#100000000001", "U#100000000001") in rows
         assert not code(ask(installation.gateway, tc3(SEEDED, NOW, "ssm", "GetRegions")))
 
 
@@ -208,15 +209,39 @@ def test_two_first_starts_with_one_account_keep_both_keys() -> None:
         assert not code(ask(installation.gateway, tc3(who, NOW, "ssm", "GetRegions")))
 
 
-def test_a_table_with_half_a_key_is_refused() -> None:
+def test_the_root_key_can_be_replaced_and_a_later_start_does_not_bring_the_old_one_back() -> None:
     installation = Broken()
     bootstrap.store(installation.service, SEEDED)
-    identity = installation.tables[IDENTITY]
-    half = [row for key, row in identity.rows().items() if key == ("AC#100000000001", "AK#AKIDseeded")]
-    other = Broken()
-    other.tables[IDENTITY].write([Put(half[0], Expect.ABSENT)])
-    with pytest.raises(SettingError, match="half an access key"):
-        bootstrap.store(other.service, SEEDED)
+
+    def call(who: Bootstrap, action: str, **given: Any) -> dict[str, Any]:
+        return ask(installation.gateway, tc3(who, NOW, "cam", action, given))
+
+    made = call(SEEDED, "CreateAccessKey")["AccessKey"]
+    new = replace(SEEDED, secret_id=made["AccessKeyId"], secret_key=made["SecretAccessKey"])
+    assert not code(call(new, "DeleteAccessKey", AccessKeyId=SEEDED.secret_id))
+    rows = installation.tables[IDENTITY].rows()
+    for who in (SEEDED, new):
+        bootstrap.store(installation.service, who)
+    assert installation.tables[IDENTITY].rows() == rows
+    assert code(call(SEEDED, "ListAccessKeys")) == "AuthFailure.SecretIdNotFound"
+    assert [key["AccessKeyId"] for key in call(new, "ListAccessKeys")["AccessKeys"]] == [new.secret_id]
+
+
+def test_where_both_keys_are_lost_a_start_makes_another_one() -> None:
+    installation = Broken()
+    for number in range(10):
+        who = replace(SEEDED, secret_id=f"AKID{number}")
+        bootstrap.store(installation.service, who)
+        assert not code(ask(installation.gateway, tc3(who, NOW, "ssm", "GetRegions")))
+    rows = installation.tables[IDENTITY].rows("pk NOT LIKE 'E#%'")
+    with pytest.raises(SettingError, match="has 10 access keys already"):
+        bootstrap.store(installation.service, replace(SEEDED, secret_id="AKIDmore"))
+    assert installation.tables[IDENTITY].rows("pk NOT LIKE 'E#%'") == rows
+    refused = ask(installation.gateway, tc3(who, NOW, "cam", "CreateAccessKey"))
+    assert code(refused) == "OperationDenied.AccessKeyOverLimit"
+    for number in range(9):
+        given = {"AccessKeyId": f"AKID{number}"}
+        assert not code(ask(installation.gateway, tc3(who, NOW, "cam", "DeleteAccessKey", given)))
 
 
 def run_start(home: str, ready: int, results: str) -> None:

@@ -2,7 +2,7 @@
 
 The code directory of a function is read-only and its /tmp is private to one sandbox, so functions cannot make key
 files: an operator makes them once, in KEYSTEAD_HOME, and functions find them in /opt/keystead. They are useless
-without KEYSTEAD_SEAL_PASSPHRASE. Key files that are there already are only packed.
+without KEYSTEAD_SEAL_PASSPHRASE or KEYSTEAD_SEAL_KEY. Key files that are there already are only packed.
 """
 
 import argparse
@@ -24,9 +24,9 @@ class Failure(Exception):
 
 def build(settings: Settings, layer: Path, *, new: bool = False) -> None:
     """Write the layer with a key file for identity data and for each region; `new` makes those that are missing."""
-    if not settings.seal_passphrase:
+    if not (settings.seal_passphrase or settings.seal_key):
         raise Failure(
-            "Set KEYSTEAD_SEAL_PASSPHRASE: key files sealed under a generated file do not open on Lambda."
+            "Set KEYSTEAD_SEAL_PASSPHRASE or KEYSTEAD_SEAL_KEY: key files sealed under a generated file do not open on Lambda."
         )
     domains = (IDENTITY, *settings.regions)
     files = [settings.home / "hsm" / f"{domain}.keys" for domain in domains]
@@ -37,7 +37,9 @@ def build(settings: Settings, layer: Path, *, new: bool = False) -> None:
             " Only a new installation or a new region takes new keys: add --new."
         )
     for domain in domains:
-        SoftwareHsm.open(settings, domain).close()  # makes the file, or proves that the passphrase opens it
+        SoftwareHsm.open(
+            settings, domain
+        ).close()  # makes the file, or proves that the passphrase or key opens it
     with zipfile.ZipFile(layer, "w") as archive:
         for file in sorted(files):
             entry = zipfile.ZipInfo(f"keystead/hsm/{file.name}", _STAMP)
@@ -57,7 +59,7 @@ def main() -> None:
     except Failure as failure:
         sys.exit(str(failure))
     sys.stdout.write(
-        f"{options.layer}: publish it as a layer. Back up {settings.home / 'hsm'} and the passphrase.\n"
+        f"{options.layer}: publish it as a layer. Back up {settings.home / 'hsm'} and the passphrase or key.\n"
     )
 
 

@@ -15,6 +15,12 @@ LEASE_SECONDS: Final = 120
 _SK: Final = "L"
 
 
+def cursor(table: Table, job: str) -> str | None:
+    """Where the job's next runner would go on."""
+    row = table.get(f"JOB#{job}", _SK)
+    return record.decode(row.body).get("cursor") if row is not None else None
+
+
 class Lease:
     """The right to run one job in one region for a while."""
 

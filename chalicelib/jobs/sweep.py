@@ -7,10 +7,11 @@ from dataclasses import dataclass
 from typing import Final
 
 from chalicelib import audit
-from chalicelib.access_keys import ROOT, Caller
+from chalicelib.access_keys import Caller
 from chalicelib.context import Context, Service
 from chalicelib.jobs.lease import Lease
 from chalicelib.model.key import Key
+from chalicelib.model.user import ROOT
 from chalicelib.table.port import Conflict, Row, due_kind, due_position
 
 _log: Final = logging.getLogger("keystead")

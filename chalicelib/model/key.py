@@ -26,7 +26,6 @@ from chalicelib.errors import (
 
 DAY: Final = 86400
 USER: Final = "user"
-MAX_KEYS: Final = 200
 DEFAULT_ROTATE_DAYS: Final = 365
 SYMMETRIC_USAGES: Final[Mapping[str, Mapping[str, str]]] = {
     "ENCRYPT_DECRYPT": {"sm": "SM4", "fips": "AES_256"},

@@ -1,6 +1,6 @@
 """A secret: its states, its versions, and what each action may do to it."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import Any, Final, Self
@@ -9,6 +9,7 @@ from chalicelib.errors import (
     FailedOperation,
     InvalidParameterValue,
     LimitExceeded,
+    OperationDenied,
     ResourceDisabled,
     ResourceNotFound,
     ResourcePendingDeleted,
@@ -40,6 +41,17 @@ class SecretVersion:
     """The version of the CMK's backing key that the value is sealed under."""
 
 
+@dataclass(frozen=True, slots=True)
+class Replica:
+    """A region that holds a copy of a primary."""
+
+    region: str
+    key_id: str
+    """The CMK there; empty: Secrets Manager's own."""
+    link: str
+    """Tells this replication from an earlier one to the same region."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Secret:
     """A secret without its values."""
@@ -61,6 +73,14 @@ class Secret:
     versions: tuple[SecretVersion, ...] = ()
     """In the order of their creation."""
     tags: Mapping[str, str] = field(default_factory=dict)
+    replicas: tuple[Replica, ...] = ()
+    """Of a primary: the regions that hold copies."""
+    link: str = ""
+    """Of a replica, or what was one: which replication made it."""
+    primary_region: str = ""
+    """Of a replica: where its primary is. Empty for a secret of its own."""
+    source_version: int = 0
+    """Of a replica: the `row_version` of its primary that it was copied from last."""
     row_version: int = field(default=0, compare=False)
     """The version of the table row that this was read from."""
 
@@ -129,6 +149,8 @@ class Secret:
     def check_deletable(self) -> None:
         """Deletion starts from Disabled: nobody can be reading the secret any more."""
         self.check_writable()
+        if self.replicas:
+            raise FailedOperation("The secret has replicas: stop its replication first.")
         if self.state is SecretState.ENABLED:
             raise FailedOperation("Disable the secret before you delete it.")
 
@@ -144,6 +166,27 @@ class Secret:
     def describe(self, description: str) -> Self:
         self.check_writable()
         return replace(self, description=description)
+
+    def replica_by(self, link: str) -> Replica | None:
+        """The replica of that link."""
+        return next((replica for replica in self.replicas if replica.link == link), None)
+
+    def with_replicas(self, added: Sequence[Replica]) -> Self:
+        return replace(self, replicas=(*self.replicas, *added))
+
+    def without_replicas(self, links: Collection[str]) -> Self:
+        return replace(self, replicas=tuple(r for r in self.replicas if r.link not in links))
+
+    def check_own(self) -> None:
+        """A replica changes with its primary only."""
+        if self.primary_region:
+            raise OperationDenied(
+                "The secret is a replica: change it in its primary's region, or stop its replication here."
+            )
+
+    def promote(self) -> Self:
+        """The replica as a secret of its own; it keeps its link, by which its primary is told."""
+        return replace(self, primary_region="", source_version=0)
 
     def add_version(self, version_id: str, *, now: int, is_binary: bool, key_version: int) -> Self:
         """A new version, which becomes the current one."""

@@ -18,8 +18,12 @@ from typing import Any, Final
 from urllib.parse import quote
 
 from chalicelib.formats import record
-from chalicelib.model.key import MAX_KEYS, USER, BackingKey, Key, KeyState, Origin
+from chalicelib.formats.canonical import associated_data
+from chalicelib.hsm.port import KeyKind
+from chalicelib.model.key import USER, BackingKey, Key, KeyState, Origin
+from chalicelib.table import tokens
 from chalicelib.table.port import MAX_OPS, Add, Delete, Due, Expect, Op, Put, Row, Table, due_kind
+from chalicelib.table.tokens import Rewrap
 
 INLINE_BACKING: Final = 8
 """Backing keys kept in the key's own row; older ones have rows of their own."""
@@ -40,32 +44,63 @@ def backing_row_key(account: str, region: str, key_id: str, version: int) -> tup
     return f"K#{account}#{region}#{key_id}", f"V#{version:08d}"
 
 
+def backing_binding(account: str, region: str, key_id: str, version: int) -> bytes:
+    """What the key token of a backing key is bound to."""
+    return associated_data("cmk", account, region, key_id, version)
+
+
+def import_binding(place: tuple[str, str]) -> bytes:
+    """What the key token of an import token's wrapping key is bound to."""
+    return associated_data("import", *place)
+
+
+def rewrapped(row: Row, domain: str, rewrap: Rewrap) -> Row:
+    """The row with other key tokens, if it keeps any for this region; regions may share a table."""
+    kind, *place = row.pk.split("#")
+    if kind not in ("K", "IT") or place[1:2] != [domain]:
+        return row
+    account, region, key_id = place
+
+    def backing(members: dict[str, Any]) -> tuple[KeyKind, bytes]:
+        binding = backing_binding(account, region, key_id, members["version"])
+        return KeyKind[members["kind"]], binding
+
+    if kind == "IT":
+        return tokens.rewrapped(row, lambda _: (KeyKind.RSA_2048, import_binding((row.pk, row.sk))), rewrap)
+    if row.sk == "M":
+        return tokens.rewrapped(row, backing, rewrap, listed_in="backing")
+    return tokens.rewrapped(row, backing, rewrap) if row.sk.startswith("V#") else row
+
+
 def alias_row_key(account: str, region: str, alias: str) -> tuple[str, str]:
     """Where the owner of an alias is."""
     return f"AL#{account}#{region}#{alias}", "A"
 
 
-def create(key: Key) -> list[Op]:
-    """The ops that create a key: 0 its row, 1 its alias, 2 its line in lists, and 3 the quota for a user's key."""
+def create(key: Key, most: int) -> list[Op]:
+    """The ops that create a key: 0 its row, 1 its alias, 2 its line in lists, and 3 the quota for a user's key.
+
+    `most` is how many keys the account may have in the region.
+    """
     ops: list[Op] = [
         Put(_row(key), Expect.ABSENT),
         Put(_alias_row(key), Expect.ABSENT),
         Put(_list_row(key), Expect.ABSENT),
     ]
-    return ops + _quota(key, 1 if _counts(key) else 0)
+    return ops + _quota(key, 1 if _counts(key) else 0, most)
 
 
-def replace(old: Key, new: Key) -> list[Op]:
+def replace(old: Key, new: Key, most: int | None = None) -> list[Op]:
     """The ops that turn `old`, as it was read, into `new`: 0 its row, then whatever else changes.
 
-    1 is the new alias where there is one; the quota comes last.
+    1 is the new alias where there is one; the quota comes last: `most` as in `create`, where `new` may count and `old` does not.
     """
     ops: list[Op] = [Put(_row(new), old.row_version)]
     if new.alias != old.alias:
         old_alias = alias_row_key(old.account, old.region, old.alias)
         ops += [Put(_alias_row(new), Expect.ABSENT), Delete(*old_alias, Expect.EXISTS)]
     ops += [Put(_backing_row(new, b), Expect.ABSENT) for b in new.backing[:-INLINE_BACKING]]
-    return ops + _quota(new, _counts(new) - _counts(old))
+    return ops + _quota(new, _counts(new) - _counts(old), most)
 
 
 def destroy(key: Key, now: int) -> list[Op]:
@@ -147,10 +182,12 @@ def _counts(key: Key) -> bool:
     return key.owner == USER and key.state is not KeyState.PENDING_DELETE
 
 
-def _quota(key: Key, change: int) -> list[Op]:
+def _quota(key: Key, change: int, most: int | None) -> list[Op]:
     if not change:
         return []
-    return [Add(f"CT#{key.account}#{key.region}", "keys", change, at_least=0, at_most=MAX_KEYS)]
+    # Whatever the quota is by now, what goes may go.
+    at_most = most if change > 0 else None
+    return [Add(f"CT#{key.account}#{key.region}", "keys", change, at_least=0, at_most=at_most)]
 
 
 def from_row(row: Row) -> Key:

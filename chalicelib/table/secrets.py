@@ -13,10 +13,10 @@ A secret past its deletion date counts as absent although its rows may still be 
 from typing import Any, Final
 
 from chalicelib.formats import record
-from chalicelib.model.secret import Secret, SecretState, SecretVersion
+from chalicelib.model.secret import Replica, Secret, SecretState, SecretVersion
+from chalicelib.table import replicas
 from chalicelib.table.port import Add, Delete, Due, Expect, Op, Put, Row, Table, due_kind
 
-MAX_SECRETS: Final = 1000
 DELETE_EXPIRED: Final = "delete_expired_secrets"
 """The job that a secret pending deletion is due for."""
 
@@ -33,18 +33,25 @@ def value_row_key(account: str, region: str, name: str, version_id: str) -> tupl
     return f"S#{account}#{region}#{name}", f"V#{version_id}"
 
 
-def create(secret: Secret) -> list[Op]:
-    """The ops that create a secret: 0 its row, 1 its line in lists, 2 the quota; its values come on top."""
+def create(secret: Secret, most: int) -> list[Op]:
+    """The ops that create a secret: 0 its row, 1 its line in lists, 2 the quota; its values come on top.
+
+    `most` is how many secrets the account may have in the region.
+    """
     return [
         Put(_row(secret), Expect.ABSENT),
         Put(_list_row(secret), Expect.ABSENT),
-        Add(f"CT#{secret.account}#{secret.region}", "secrets", 1, at_most=MAX_SECRETS),
+        Add(f"CT#{secret.account}#{secret.region}", "secrets", 1, at_most=most),
     ]
 
 
 def replace(old: Secret, new: Secret) -> list[Op]:
-    """The ops that turn `old`, as it was read, into `new`."""
-    return [Put(_row(new), old.row_version), Put(_list_row(new), Expect.EXISTS)]
+    """The ops that turn `old`, as it was read, into `new`, and have its replicas follow."""
+    return [
+        Put(_row(new), old.row_version),
+        Put(_list_row(new), Expect.EXISTS),
+        *replicas.follow(old, new),
+    ]
 
 
 def delete(secret: Secret) -> list[Op]:
@@ -116,7 +123,17 @@ def _list_row(secret: Secret) -> Row:
 
 
 def _members(secret: Secret) -> dict[str, Any]:
+    replication: dict[str, Any] = {}
+    if secret.replicas:
+        replication["replicas"] = [[r.region, r.key_id, r.link] for r in secret.replicas]
+    if secret.link:
+        replication |= {
+            "link": secret.link,
+            "primary": secret.primary_region,
+            "source": secret.source_version,
+        }
     return {
+        **replication,
         "uid": secret.uid,
         "account": secret.account,
         "region": secret.region,
@@ -149,5 +166,9 @@ def _secret(members: dict[str, Any], row_version: int) -> Secret:
         serial=members["serial"],
         versions=tuple(SecretVersion(*v) for v in members.get("versions", ())),
         tags=members["tags"],
+        replicas=tuple(Replica(*r) for r in members.get("replicas", ())),
+        link=members.get("link", ""),
+        primary_region=members.get("primary", ""),
+        source_version=members.get("source", 0),
         row_version=row_version,
     )

@@ -36,7 +36,7 @@ class Recording(Mapping[str, str]):
 
 def documented() -> dict[str, str]:
     text = (ROOT / "docs" / "settings.md").read_text()
-    rows = re.findall(r"^\| `([A-Z_]+)` \| (.*?) \| .+ \|$", text, re.MULTILINE)
+    rows = re.findall(r"^\| `([A-Z0-9_]+)` \| (.*?) \| .+ \|$", text, re.MULTILINE)
     names = [name for name, _ in rows]
     assert len(set(names)) == len(names), "a variable is listed twice"
     return {name: "" if default == "-" else default.strip("`") for name, default in rows}

@@ -132,15 +132,39 @@ def test_an_access_key_cannot_be_given_to_another_account_or_user(installation: 
         body=edited(row, account=installation.root.uin, uin=installation.root.uin),
     )
     request = tc3(thief, installation.clock.now(), "ssm", "ListSecrets", {})
-    assert code(ask(installation.gateway, request)) == "InternalError"
+    assert code(ask(installation.gateway, request)) == "AuthFailure.SecretIdNotFound"
 
 
-def test_the_status_of_an_access_key_is_believed(installation: Inspected) -> None:
-    row = installation.service.table(IDENTITY).get(f"AK#{installation.root.secret_id}", "K")
+def test_an_access_key_that_was_switched_off_or_deleted_is_not_put_back(installation: Inspected) -> None:
+    user = installation.add_user("u")
+    row = installation.tables[IDENTITY].get(f"AK#{user.secret_id}", "K")
     assert row is not None
-    for status, answer in (("Inactive", "AuthFailure.SecretIdNotFound"), ("Active", "")):
-        put(installation, row, IDENTITY, body=edited(row, status=status))
-        assert code(call(installation, "ListSecrets")) == answer
+
+    def status(action: str, **more: Any) -> str:
+        given = {"AccessKeyId": user.secret_id, "TargetUin": int(user.uin), **more}
+        request = tc3(installation.root, installation.clock.now(), "cam", action, given)
+        assert not code(ask(installation.gateway, request))
+        put(installation, row, IDENTITY)
+        return code(ask(installation.gateway, tc3(user, NOW, "ssm", "ListSecrets", {})))
+
+    assert status("UpdateAccessKey", Status="Inactive") == "AuthFailure.SecretIdNotFound"
+    assert status("DeleteAccessKey") == "AuthFailure.SecretIdNotFound"
+
+
+def test_an_access_key_and_its_user_put_back_together_are_not_noticed(installation: Inspected) -> None:
+    user = installation.add_user("u")
+    table = installation.tables[IDENTITY]
+    before = [
+        table.get(f"AK#{user.secret_id}", "K"),
+        table.get(f"AC#{installation.root.uin}", f"U#{user.uin}"),
+    ]
+    given = {"AccessKeyId": user.secret_id, "TargetUin": int(user.uin)}
+    made(ask(installation.gateway, tc3(installation.root, NOW, "cam", "DeleteAccessKey", given)))
+    for row in before:
+        assert row is not None
+        put(installation, row, IDENTITY)
+    answer = ask(installation.gateway, tc3(user, NOW, "ssm", "ListSecrets", {}))
+    assert code(answer) == "AuthFailure.UnauthorizedOperation", "the key signs again"
 
 
 # Who reads the table, the files or the log

@@ -4,16 +4,22 @@ from typing import Any
 
 import pytest
 
+from chalicelib import replication
+from chalicelib.context import domain
+from chalicelib.table.port import due_kind
+from chalicelib.table.replicas import REPLICATE
 from tests.calls import code
 from tests.faults.broken import Fault, Killed, plans
 from tests.faults.stage import Stage, check_whole
+from tests.inspected import NOW
+from tests.installation import SM
 from tests.scenarios import MUTATING, SCENARIOS, Scenario
 
 NOTHING_DONE = "The service is busy: nothing was done; try again."
 UNKNOWN = "The outcome is unknown: read the resource before you try again."
 
-CALLER = ("get", "decrypt")
-"""The calls that find the access key and open it."""
+CALLER = ("get", "get", "decrypt")
+"""The calls that find the access key and its user, and open it."""
 
 # What repeating a call answers that had happened although its caller was not told; everything else succeeds again.
 DONE_ALREADY = {
@@ -21,6 +27,7 @@ DONE_ALREADY = {
     "PutSecretValue": "ResourceInUse.VersionIdExists",
     "DeleteSecret": "FailedOperation",
     "RestoreSecret": "FailedOperation",
+    "StopSecretReplication": "FailedOperation",
     "DeleteSecretVersion": "ResourceNotFound",
     "CreateKey": "InvalidParameterValue.AliasAlreadyExists",
     "CancelKeyArchive": "ResourceUnavailable.CmkStateNotSupport",
@@ -33,7 +40,21 @@ DONE_ALREADY = {
     "ImportDataKey": "InvalidParameterValue.DataKeyNameAlreadyExists",
     "ScheduleDataKeyDeletion": "ResourceUnavailable.DataKeyStateNotSupport",
     "CancelDataKeyDeletion": "ResourceUnavailable.DataKeyNotPendingDelete",
+    "CreatePolicy": "FailedOperation.PolicyNameInUse",
+    "DeletePolicy": "ResourceNotFound.PolicyIdNotFound",
+    "DeletePolicyVersion": "InvalidParameter.PolicyVersionNotExists",
+    "CreateRole": "InvalidParameter.RoleNameInUse",
+    "DeleteRole": "InvalidParameter.RoleNotExist",
+    "AddUser": "InvalidParameter.SubUserNameInUse",
+    "DeleteUser": "ResourceNotFound.UserNotExist",
+    "CreateAccessKey": "OperationDenied.AccessKeyOverLimit",
+    "DeleteAccessKey": "ResourceNotFound.SecretNotExist",
+    "CreateGroup": "InvalidParameter.GroupNameInUse",
+    "DeleteGroup": "ResourceNotFound.GroupNotExist",
 }
+
+# What is there once more if a call is repeated that had happened.
+ONCE_MORE = {"CreatePolicyVersion"}
 
 
 @pytest.mark.parametrize("scenario", SCENARIOS, ids=str)
@@ -43,10 +64,10 @@ def test_every_fault_in_every_call(stage: Stage, scenario: Scenario) -> None:
     assert not code(stage.run(scenario))
     calls = tuple(installation.saboteur.calls)
     healthy = stage.outcome()
-    check_whole(installation.data(), installation.root.uin)
-    assert len(calls) >= 3, "the caller is looked up, something is done, and it is recorded"
+    check_whole(stage.rows(), installation.root.uin)
+    assert len(calls) > len(CALLER), "the caller is looked up, something is done, and it is recorded"
 
-    assert calls[:2] == CALLER
+    assert calls[: len(CALLER)] == CALLER
     for fault, first, last in plans(calls):
         if first <= len(CALLER) and scenario.action not in ("CreateSecret", "GetSecretValue"):
             continue  # whom the caller is is found out in one way for all
@@ -58,7 +79,7 @@ def test_every_fault_in_every_call(stage: Stage, scenario: Scenario) -> None:
         except Killed:
             response = None
         installation.saboteur.rest()
-        after = installation.data()
+        after = stage.rows()
         changed = {
             key for key in after.keys() | stage.before.keys() if after.get(key) != stage.before.get(key)
         }
@@ -72,9 +93,11 @@ def test_every_fault_in_every_call(stage: Stage, scenario: Scenario) -> None:
             assert not happened or response["Error"]["Message"] == UNKNOWN, where
         else:
             assert happened == (scenario in MUTATING), where
-            assert "error" not in installation.event(response["RequestId"]), where
+            assert "error" not in installation.event(response["RequestId"], domain(scenario.service, SM)), (
+                where
+            )
         if scenario in MUTATING and last == first:
-            told = [e for e in installation.events() if e["action"] == scenario.action and "error" not in e]
+            told = [e for e in stage.events() if e["action"] == scenario.action and "error" not in e]
             assert happened == (len(told) > stage.successes[scenario.action]), (
                 f"{where}: an event is a witness"
             )
@@ -82,4 +105,9 @@ def test_every_fault_in_every_call(stage: Stage, scenario: Scenario) -> None:
         stage.restart()
         again = code(stage.run(scenario))
         assert again == "" or (happened and again == DONE_ALREADY.get(scenario.action)), where
-        assert stage.outcome() == healthy, f"{where}: the retry converges"
+        if not (happened and scenario.action in ONCE_MORE):
+            if scenario.action == "StopSecretReplication":
+                # The job does what the call could not.
+                left = installation.tables[SM].due(due_kind(REPLICATE, SM), NOW)
+                replication.attempt(installation.service, left)
+            assert stage.outcome() == healthy, f"{where}: the retry converges"

@@ -116,7 +116,7 @@ def check_every_gap(stage: Stage, mine: Call, theirs: Sequence[Call]) -> None:
         (response,) = make(stage, installation.gateway, [mine])
         installation.saboteur.rest()
         assert code(response) != "InternalError"
-        check_whole(installation.data(), installation.root.uin)
+        check_whole(stage.rows(), installation.root.uin)
         ended = (shape(response), answers, values(stage, installation.rival()), stage.outcome())
         assert ended in orders, f"before call {gap} of {gaps}"
 

@@ -65,6 +65,9 @@ class FaultyTable:
     def due(self, kind: str, upto: int, *, after: str | None = None, limit: int = 100) -> list[Row]:
         return self._table.due(kind, upto, after=after, limit=limit)
 
+    def scan(self, *, after: tuple[str, str] | None = None, limit: int = 100) -> list[Row]:
+        return self._table.scan(after=after, limit=limit)
+
     def write(self, ops: Sequence[Op]) -> None:
         self.writes += 1
         is_it = self.writes == self._at
@@ -120,7 +123,7 @@ def seed(table: Table, secrets: Sequence[Secret]) -> None:
     for start in range(0, len(secrets), step):
         ops: list[Op] = []
         for each in secrets[start : start + step]:
-            ops += [op for op in rows.create(each) if not isinstance(op, Add)]
+            ops += [op for op in rows.create(each, len(secrets)) if not isinstance(op, Add)]
             ops += [rows.put_value(each, version.id, b"sealed") for version in each.versions]
         table.write(ops)
     table.write([Add(f"CT#{ACCOUNT}#{secrets[0].region}", "secrets", len(secrets))])

@@ -341,6 +341,7 @@ class TestThroughTheApi:
         assert delete_expired_data_keys(installation.service, SM).done == 1
         (event,) = [e for e in events_of(installation) if e["action"] == "DeleteExpiredDataKey"]
         assert event.pop("id")
+        assert event.pop("chain")
         assert event == {
             "at": installation.clock.now_ms(),
             "service": "kms",
@@ -348,6 +349,7 @@ class TestThroughTheApi:
             "region": SM,
             "read": False,
             "account": installation.root.uin,
+            "user": "Service",
             "user_type": "Service",
             "auth": "job",
             "resources": [f"dataKey/{swept}"],

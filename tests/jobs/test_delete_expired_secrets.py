@@ -282,6 +282,7 @@ class TestThroughTheApi:
         assert delete_expired_secrets(installation.service, SM).done == 1
         (event,) = [e for e in arrange.events(installation) if e["action"] == "DeleteExpiredSecret"]
         assert event.pop("id")
+        assert event.pop("chain")
         assert event == {
             "at": installation.clock.now_ms(),
             "service": "ssm",
@@ -289,6 +290,7 @@ class TestThroughTheApi:
             "region": SM,
             "read": False,
             "account": installation.root.uin,
+            "user": "Service",
             "user_type": "Service",
             "auth": "job",
             "resources": ["secret/s"],

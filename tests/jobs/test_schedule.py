@@ -102,7 +102,7 @@ def test_a_region_out_of_reach_does_not_keep_the_others_from_their_turn(
         "ap-beijing": (True, 0, True),
         FIPS: (True, 1, True),
     }
-    assert [r.getMessage() for r in caplog.records] == [f"job {JOB} failed in {SM}: Busy"]
+    assert [r.getMessage() for r in caplog.records] == [f"keystead.job failed: {JOB} in {SM}: Busy"]
 
 
 def test_the_timer_runs_the_jobs_until_it_is_stopped() -> None:

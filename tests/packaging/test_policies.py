@@ -12,8 +12,9 @@ from chalicelib.clock import ManualClock
 from chalicelib.context import IDENTITY
 from chalicelib.jobs import schedule
 from chalicelib.model.key import Origin
+from chalicelib.model.secret import Replica, Secret
 from chalicelib.settings import Settings
-from chalicelib.table import keys
+from chalicelib.table import keys, secrets
 from chalicelib.table.dynamodb import DynamoTable
 from chalicelib.table.port import Table
 from tests import scenarios
@@ -96,6 +97,7 @@ def test_the_api_may_do_what_every_action_needs(world: World, template: Template
 def test_a_job_may_do_what_it_needs(world: World, clock: ManualClock, template: Template, job: str) -> None:
     leave_a_used_key(world)
     let_key_material_expire(world)
+    leave_copies_to_make(world)
     # What is sealed must still be kept.
     clock.advance(600 if job == "seal_audit" else 400 * 86400)
     rotate_domain_keys(world)
@@ -129,6 +131,28 @@ def leave_a_used_key(world: World) -> None:
     world.call("kms", "Encrypt", KeyId=key, Plaintext="aGVsbG8=")
     world.call("kms", "DisableKey", KeyId=key)
     assert "DeletionDate" in world.call("kms", "ScheduleKeyDeletion", KeyId=key, PendingWindowInDays=7)
+
+
+def leave_copies_to_make(world: World) -> None:
+    """A secret without a replica that it should have, one whose replica has a version too many, and one that ends."""
+    for name in ("ending", "shrinking"):
+        world.done("ssm", "CreateSecret", SecretName=name, VersionId="v1", SecretString="x")
+        world.done("ssm", "ReplicateSecret", SecretName=name, ReplicaRegions=[{"Region": "ap-beijing"}])
+    read = {name: secret_in(world, name) for name in ("live", "shrinking", "ending")}
+    copied = read["live"].with_replicas([Replica("ap-beijing", "", "a-link")])
+    ended = read["ending"].without_replicas({r.link for r in read["ending"].replicas})
+    table = world.installation.service.table(SM)
+    table.write(secrets.replace(read["live"], copied))
+    table.write(secrets.replace(read["shrinking"], read["shrinking"].drop_version("v1")))
+    table.write(secrets.replace(read["ending"], ended))
+
+
+def secret_in(world: World, name: str) -> Secret:
+    row = world.installation.service.table(SM).get(
+        *secrets.secret_row_key(world.installation.root.uin, SM, name)
+    )
+    assert row is not None
+    return secrets.from_row(row)
 
 
 def rotate_domain_keys(world: World) -> None:

@@ -42,6 +42,7 @@ def create_secret(
     kms_hsm_cluster_id: Annotated[str, OneOf(("", "default")), RECORDED] = "",
     encrypt_type: Unsigned = 0,
 ) -> dict[str, Any]:
+    ctx.request_tags = tag_map(tags or ())
     ctx.authorise()
     if version_id is None and ctx.settings.strict_private_edition:
         raise MissingParameter("VersionId is required.")
@@ -50,7 +51,6 @@ def create_secret(
     value, is_binary = plain_value(
         secret_string, secret_binary, max_bytes=ctx.settings.secret_value_max_bytes
     )
-    tag = tag_map(tags or ())
     ctx.event.note("secret", secret_name)
     key, key_ops = (ctx.secrets.key_for(kms_key_id), []) if kms_key_id else ctx.secrets.default_key()
 
@@ -64,10 +64,14 @@ def create_secret(
         default_key=not kms_key_id,
         created_ms=ctx.now_ms,
         description=description,
-        tags=tag,
+        tags=ctx.request_tags,
     ).add_version(version_id or CURRENT, now=ctx.now, is_binary=is_binary, key_version=key.current.version)
     version = secret.versions[-1]
-    ops = [*secrets.create(secret), ctx.secrets.seal(secret, version, key, value), *key_ops]
+    ops = [
+        *secrets.create(secret, ctx.settings.max_secrets),
+        ctx.secrets.seal(secret, version, key, value),
+        *key_ops,
+    ]
     try:
         ctx.commit(ops, {0: SecretExists, 2: LimitExceeded})
     except (SecretExists, LimitExceeded):

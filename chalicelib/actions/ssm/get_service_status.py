@@ -3,7 +3,6 @@
 from typing import Any
 
 from chalicelib.context import Context
-from chalicelib.table.secrets import MAX_SECRETS
 
 
 def get_service_status(ctx: Context) -> dict[str, Any]:
@@ -12,5 +11,5 @@ def get_service_status(ctx: Context) -> dict[str, Any]:
         "ServiceEnabled": True,
         "InvalidType": 1,
         "AccessKeyEscrowEnabled": False,
-        "SecretLimit": MAX_SECRETS,
+        "SecretLimit": ctx.settings.max_secrets,
     }

@@ -25,13 +25,13 @@ def list_secrets(
     encrypt_type: Annotated[int, OneOf((0, 1)), RECORDED] = 0,
     instance_id: Annotated[str, Wire("InstanceID")] = "",
 ) -> dict[str, Any]:
-    ctx.authorise()
+    listed = ctx.secrets.visible()
     # ProductName counts with SecretType 1 only.
     if secret_type or encrypt_type or instance_id or state >= len(_STATES):
         return {"TotalCount": 0, "SecretMetadatas": []}  # product secrets and their states: there are none
     found = [
         s
-        for s in ctx.secrets.list_all()
+        for s in listed
         if search_secret_name in s.name
         and _STATES[state] in (None, s.state)
         and carries(s.tags, tag_filters or ())

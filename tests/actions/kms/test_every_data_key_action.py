@@ -138,10 +138,16 @@ def test_a_call_leaves_one_event_that_names_the_data_key_first(
     else:
         expected = [f"dataKey/{i}" for i in given.get("DataKeyIds", [given.get("DataKeyId")]) if i]
     assert event.get("resources", []) == expected
-    if expected:
-        (row,) = [r for r in event_rows(installation) if r.sk.endswith(answer.RequestId)]
-        shard = row.pk.rpartition("#")[2]
-        assert row.index["resource"] == f"{installation.root.uin}#{expected[0]}#{shard}"
+    shards = {row.pk.rpartition("#")[2] for row in event_rows(installation) if answer.RequestId in row.sk}
+    for resource in expected:
+        name = resource.partition("/")[2]
+        table = installation.service.table(SM)
+        found = [
+            row
+            for shard in shards
+            for row in table.by_index("resource", f"{installation.root.uin}#{name}#{shard}", reverse=True)
+        ]
+        assert any(answer.RequestId in row.sk for row in found), resource
 
 
 def test_no_data_key_and_no_description_gets_into_the_trail_or_the_table(

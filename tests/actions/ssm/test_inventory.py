@@ -70,7 +70,15 @@ LISTED = {
         "OperationDenied.AutoRotatedResource",
         "ResourceInUse.VersionIdExists",
     ),
+    # The service's own: what the API lists for actions like them.
+    "ReplicateSecret": (
+        *_ONE,
+        "FailedOperation",
+        "FailedOperation.AccessKmsError",
+        "ResourceInUse.SecretExists",
+    ),
     "RestoreSecret": (*_ONE, "FailedOperation"),
+    "StopSecretReplication": (*_ONE, "FailedOperation"),
     "UpdateDescription": (*_ONE, "FailedOperation"),
     "UpdateSecret": (
         *_ONE,
