@@ -577,8 +577,12 @@ class Pkcs11Hsm:
         return _Capabilities(oaep_sha256, kinds, tuple(fallbacks), ",".join(words), self._call(self._model))
 
     def _model(self, session: Session) -> str:
-        infos = [session.module.token_info(slot) for slot in session.module.slots()]
-        return next((info.model for info in infos if info.label == self._token.label), "")
+        for slot in session.module.slots():
+            with contextlib.suppress(CryptokiError):  # another token, on its way in or out
+                info = session.module.token_info(slot)
+                if info.label == self._token.label:
+                    return info.model
+        return ""
 
     # Key tokens
 

@@ -13,7 +13,7 @@ from tests import scenarios
 from tests.calls import ask, code
 from tests.inspected import Inspected
 from tests.installation import FIPS, SM
-from tests.scenarios import CONTEXT, MUTATING, OPEN, READING, SCENARIOS, VALUE, Scenario, World
+from tests.scenarios import BEIJING, CONTEXT, MUTATING, OPEN, READING, SCENARIOS, VALUE, Scenario, World
 
 every_scenario = pytest.mark.parametrize("scenario", SCENARIOS, ids=str)
 naming = [s for s in SCENARIOS if s.absent]
@@ -48,7 +48,7 @@ def world(installation: Inspected) -> World:
 
 @pytest.fixture(scope="module")
 def images(installation: Inspected, world: World) -> dict[str, bytes]:
-    return {name: installation.tables[name].snapshot() for name in (SM, IDENTITY)}
+    return {name: installation.tables[name].snapshot() for name in (SM, BEIJING, IDENTITY)}
 
 
 @pytest.fixture(autouse=True)

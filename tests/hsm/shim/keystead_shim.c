@@ -465,7 +465,7 @@ static ulong_t Finalize(void *reserved) {
 
 static ulong_t GetSlotList(byte_t present, ulong_t *slots, ulong_t *count) {
     BEFORE(GetSlotList);
-    ulong_t all[256], found = 0, number = LENGTH(all);
+    ulong_t all[8192], found = 0, number = LENGTH(all);
     BEHIND(GetSlotList, present, NULL, &found); /* SoftHSM2 looks for tokens again */
     if ((code = BEHIND(GetSlotList, present, all, &number))) return code;
     found = 0;

@@ -1,0 +1,1 @@
+"""Keystead for applications: encryption, secrets, and the client beneath them. Importing it reads nothing."""

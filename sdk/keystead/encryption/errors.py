@@ -1,0 +1,65 @@
+"""What goes wrong. No message of these errors contains a key, a plaintext or a value of a context."""
+
+from dataclasses import dataclass
+
+
+class EncryptionError(Exception):
+    """Every error of the Encryption SDK that a caller may want to handle."""
+
+
+class Damaged(EncryptionError):
+    """Not a message, cut short, changed, or put together from several: one error, whatever is wrong."""
+
+    def __init__(self) -> None:
+        super().__init__("The message is damaged or is not an Encryption SDK message.")
+
+
+class WrongContext(EncryptionError):
+    """The message is whole, but its encryption context is not the one that the caller expects."""
+
+    def __init__(self) -> None:
+        super().__init__("The message has another encryption context than expected.")
+
+
+class Unsigned(EncryptionError):
+    """The message is not signed and this client takes signed messages only."""
+
+    def __init__(self) -> None:
+        super().__init__("The message is not signed, and this client takes signed messages only.")
+
+
+class Weak(EncryptionError):
+    """The message is in one of the vendor's modes whose frames can be changed unseen or show equal blocks."""
+
+    def __init__(self) -> None:
+        super().__init__("The message is in a weak mode; a client reads those with allow_weak=True only.")
+
+
+class KmsFailure(EncryptionError):
+    """One call to KMS failed. `code` is KMS's error code; `unreachable` says that the region cannot answer now, if at all."""
+
+    def __init__(self, code: str, *, unreachable: bool = False) -> None:
+        super().__init__(code)
+        self.code = code
+        self.unreachable = unreachable
+
+
+@dataclass(frozen=True)
+class Refusal:
+    """Why one CMK was of no use: its region and id, and KMS's error code."""
+
+    region: str
+    key_id: str
+    code: str
+
+
+class KeysUnavailable(EncryptionError):
+    """Fewer CMKs answered than are needed. `refusals` has one entry for each that was asked and failed."""
+
+    def __init__(self, needed: int, refusals: tuple[Refusal, ...]) -> None:
+        asked = ", ".join(f"{r.region}/{r.key_id}: {r.code}" for r in refusals)
+        super().__init__(
+            f"{needed} CMK(s) must answer and too few did ({asked or 'none of them is known here'})."
+        )
+        self.needed = needed
+        self.refusals = refusals
