@@ -15,6 +15,7 @@ import os
 import re
 import secrets
 import shutil
+import sqlite3
 import sys
 import tarfile
 import tempfile
@@ -46,18 +47,17 @@ def create(settings: Settings, path: Path, passphrase: str) -> dict[str, Any]:
     if settings.table != "sqlite":
         raise BackupError("The tables are in DynamoDB: back them up there (docs/deploy-aws.md).")
     home = settings.home
-    names = [name for name in (IDENTITY, *settings.regions) if (home / f"{name}.sqlite").exists()]
-    if IDENTITY not in names:
+    if not (home / f"{IDENTITY}.sqlite").exists():
         raise BackupError(f"{home} is no installation: set KEYSTEAD_HOME to the one to back up.")
     with tempfile.TemporaryDirectory(dir=home, prefix=".backup-") as folder, _new_file(path) as file:
         writer = Writer(file, passphrase.encode())
         parts: dict[str, Any] = {}
         with tarfile.open(fileobj=writer, mode="w|", format=tarfile.PAX_FORMAT) as tar:
-            with snapshot.frozen([home / f"{name}.sqlite" for name in names]) as tables:
+            with _frozen(settings) as tables:
                 # Keys come after the moment of the tables: a generation that a row names is never missing.
                 for source in _key_files(home):
                     parts[str(source.relative_to(home))] = _add(tar, source, home)
-                for name, table in zip(names, tables, strict=True):
+                for name, table in tables.items():
                     copied = Path(folder) / f"{name}.sqlite"
                     snapshot.copy(table, copied)
                     parts[copied.name] = {**_add(tar, copied, copied.parent), "rows": snapshot.check(copied)}
@@ -114,6 +114,21 @@ def restore(settings: Settings, path: Path, passphrase: str) -> dict[str, Any]:
         shutil.rmtree(draft, ignore_errors=True)
         raise
     return parts
+
+
+@contextlib.contextmanager
+def _frozen(settings: Settings) -> Iterator[dict[str, sqlite3.Connection]]:
+    """Every table at one moment. A region's table appears with its first use, which may be just now."""
+    while True:
+        names = _tables(settings)
+        with snapshot.frozen([settings.home / f"{name}.sqlite" for name in names]) as tables:
+            if _tables(settings) == names:
+                yield dict(zip(names, tables, strict=True))
+                return
+
+
+def _tables(settings: Settings) -> list[str]:
+    return [n for n in (IDENTITY, *settings.regions) if (settings.home / f"{n}.sqlite").exists()]
 
 
 def _key_files(home: Path) -> list[Path]:
