@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 from types import MappingProxyType
-from typing import Final, Protocol, TypeVar
+from typing import TYPE_CHECKING, Final, Protocol, TypeVar
 
 from chalicelib import ids, last_use
 from chalicelib.access_keys import Caller
@@ -35,7 +35,9 @@ from chalicelib.settings import Settings
 from chalicelib.table.port import Add, Conflict, Expect, Op, Put, Row, Table, add_bounds, due_kind, key_of
 from chalicelib.table.replicas import REPLICATE
 from chalicelib.user_store import UserStore
-from chalicelib.web_identity import WebIdentities
+
+if TYPE_CHECKING:
+    from chalicelib.web_identity import WebIdentities
 
 IDENTITY: Final = "identity"
 NOTHING: Final[Mapping[str, str]] = MappingProxyType({})
@@ -104,8 +106,10 @@ class Service:
         return hsm
 
     @functools.cached_property
-    def web_identities(self) -> WebIdentities:
+    def web_identities(self) -> "WebIdentities":
         """The OpenID Connect providers that the operator has configured, and their keys."""
+        from chalicelib.web_identity import WebIdentities  # noqa: PLC0415 - loads an HTTP client for one action
+
         return WebIdentities(self.settings.oidc_providers, self.clock)
 
     def trail(self, domain: str) -> Trail:

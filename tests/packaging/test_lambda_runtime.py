@@ -261,7 +261,7 @@ def test_no_needless_library_is_loaded(installed: Installed, tmp_path: Path) -> 
     with installed.function("modules.handler", tmp_path) as function:
         loaded = set(function.invoke({}))
     assert "app" in loaded
-    assert not loaded & {"boto3", "botocore", "pydantic", "pynamodb", "gmssl", "granian", "requests"}
+    assert not loaded & {"boto3", "botocore", "gmssl", "granian", "jwt", "pydantic", "pynamodb", "requests"}
 
 
 @pytest.mark.parametrize("job", sorted(schedule.EVERY_MINUTES))
