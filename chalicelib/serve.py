@@ -14,6 +14,7 @@ import logging
 import os
 import shutil
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterable
 from typing import Any, Final
@@ -89,7 +90,9 @@ def main() -> int:
         sys.stderr.write(f"Keystead cannot start: {error}\n")
         return 1
     scheme = "https" if settings.tls_certificate else "http"
-    if is_first:
+    if (
+        is_first and sys.stderr.isatty()
+    ):  # else the SecretKey would stay in a log: the next line says where it is
         sys.stderr.write(bootstrap.announce(service, root, path, f"{settings.listen}:{settings.port}"))
     sys.stderr.write(
         f"Keystead serves {scheme}://{settings.listen}:{settings.port} with {settings.workers} workers,"
@@ -113,6 +116,7 @@ def application() -> WSGIApplication:
     gateway = Gateway(service, observers)
     schedule.start_timer(service)
     api = wsgi.application(gateway)
+    readiness = _Readiness(service)
 
     def serve(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
         if environ["REQUEST_METHOD"] == "GET" and "HTTP_AUTHORIZATION" not in environ:
@@ -120,12 +124,12 @@ def application() -> WSGIApplication:
                 case "/health", "":
                     return _answer(start_response, "200 OK", b"alive\n")
                 case "/ready", "":
-                    missing = _missing(service)
-                    status = "503 Service Unavailable" if missing else "200 OK"
-                    return _answer(start_response, status, b"not ready\n" if missing else b"ready\n")
+                    if readiness.is_good():
+                        return _answer(start_response, "200 OK", b"ready\n")
+                    return _answer(start_response, "503 Service Unavailable", b"not ready\n")
         elif environ["PATH_INFO"] == "/metrics" and settings.metrics_token:
             wanted = f"Bearer {settings.metrics_token}".encode()
-            if hmac.compare_digest(environ["HTTP_AUTHORIZATION"].encode(), wanted):
+            if hmac.compare_digest(environ.get("HTTP_AUTHORIZATION", "").encode(), wanted):
                 return _answer(start_response, "200 OK", _render())
             return _answer(start_response, "401 Unauthorized", b"the bearer token is wrong\n")
         return api(environ, start_response)
@@ -138,17 +142,31 @@ def _answer(start_response: StartResponse, status: str, body: bytes) -> list[byt
     return [body]
 
 
-def _missing(service: Service) -> list[str]:
-    """The domains whose table or HSM does not answer; the log says which, the caller is told nothing."""
-    missing = []
-    for domain in (IDENTITY, *service.settings.regions):
+class _Readiness:
+    """Whether every table and HSM domain answers, asked at most once a second: anybody may call."""
+
+    def __init__(self, service: Service) -> None:
+        self._service = service
+        self._lock = threading.Lock()
+        self._until = 0.0
+        self._was_good = False
+
+    def is_good(self) -> bool:
+        """The log says which domain does not answer; the caller is told nothing."""
+        with self._lock:
+            if time.monotonic() >= self._until:
+                self._was_good = all([self._answers(d) for d in (IDENTITY, *self._service.settings.regions)])
+                self._until = time.monotonic() + 1
+            return self._was_good
+
+    def _answers(self, domain: str) -> bool:
         try:
-            service.table(domain).get("READY", "R")
-            service.hsm(domain).random(1)
+            self._service.table(domain).get("READY", "R")
+            self._service.hsm(domain).random(1)
         except Exception as error:  # noqa: BLE001 - whatever it is, the domain cannot be used
             _log.error("%s is not ready: %s", domain, type(error).__name__)
-            missing.append(domain)
-    return missing
+            return False
+        return True
 
 
 def _write_down(event: Event, seconds: float) -> None:
