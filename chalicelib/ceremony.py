@@ -97,6 +97,11 @@ class Ceremony:
             )
 
         def keep(new: NewGeneration) -> None:
+            if max(self._named(domain), default=0) >= new.number:
+                # A number that was in use: its backup, which nothing else can replace, would be written over.
+                raise Refused(
+                    f"The table of {domain} has keys of a domain key that the HSM lacks: restore it from its backup."
+                )
             if key is not None:
                 backup = GenerationBackup(domain, new.number, key.fingerprint, new.sealed[0])
                 _write(table, [rows.put_generation(backup)])
@@ -111,11 +116,12 @@ class Ceremony:
         domain_rotation.check_retirable(self._service, domain, generation)
         with self._recorded("RetireDomainKey", ("domain", domain)) as event:
             event.note("generation", f"{domain}/{generation}")
+            # The backups go first: killed in between, the next run finds the generation and ends what this one began.
+            table = self._service.table(domain)
+            found = [b for b in rows.generations(table, domain) if b.generation == generation]
+            if found:
+                _write(table, [rows.delete_generation(backup) for backup in found])
             self._service.hsm(domain).retire(generation)
-        table = self._service.table(domain)
-        found = [b for b in rows.generations(table, domain) if b.generation == generation]
-        if found:
-            _write(table, [rows.delete_generation(backup) for backup in found])
 
     # The backup key
 
@@ -256,7 +262,7 @@ class Ceremony:
         return list(hsm.generations())
 
     def verify(self, domain: str) -> Verification:
-        """Open one token of each row of the domain's table; no use of a key is recorded by that."""
+        """Open every key token of the domain's table; no use of a key is recorded by that."""
         hsm = self._service.hsm(domain)
         generations = set(hsm.generations())
         opened, damaged, lost = 0, [], set()
@@ -275,11 +281,19 @@ class Ceremony:
 
     # How
 
+    def _named(self, domain: str) -> set[int]:
+        """The generations that key tokens of the table name."""
+        found = set()
+        for _, key in self._tokens(domain):
+            with contextlib.suppress(Damaged):
+                found.add(key_token.generation_of(key.token) if key else 0)
+        return found
+
     def _has_tokens(self, domain: str) -> bool:
         return next(self._tokens(domain), None) is not None
 
     def _tokens(self, domain: str) -> Iterator[tuple[str, HsmKey | None]]:
-        """Each row with key tokens, and the first one; None for a row that cannot be read."""
+        """Every key token and where it is; None for a row that cannot be read."""
         table = self._service.table(domain)
         after = None
         while True:
@@ -287,7 +301,7 @@ class Ceremony:
             for row in page:
                 place = f"{row.pk}, {row.sk}"
                 try:
-                    found = tokens_of(row, domain)[:1]
+                    found = tokens_of(row, domain)
                 except Exception:  # noqa: BLE001 - whatever is wrong with the row
                     yield place, None
                     continue

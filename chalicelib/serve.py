@@ -155,7 +155,7 @@ class _Readiness:
         """The log says which domain does not answer; the caller is told nothing."""
         with self._lock:
             if time.monotonic() >= self._until:
-                self._was_good = all([self._answers(d) for d in (IDENTITY, *self._service.settings.regions)])
+                self._was_good = all(map(self._answers, (IDENTITY, *self._service.settings.regions)))
                 self._until = time.monotonic() + 1
             return self._was_good
 

@@ -126,6 +126,24 @@ def test_a_lost_domain_key_is_no_first_start(home: Path) -> None:
     service.close()
 
 
+def test_a_rotation_never_takes_the_number_of_a_lost_generation(
+    ceremony: Ceremony, service: Service, home: Path, draft: Draft
+) -> None:
+    """Its backup would be written over, and with it the last way back."""
+    ceremony.export(IDENTITY)
+    before = [backup.sealed for backup in rows.generations(service.table(IDENTITY), IDENTITY)]
+    (home / "hsm" / f"{IDENTITY}.keys").unlink()
+    lost = build(home)
+    with pytest.raises(Refused, match="restore it from its backup"):
+        Ceremony(lost, "alice").rotate(IDENTITY, without_backup=True)
+    assert lost.hsm(IDENTITY).generations() == ()
+    assert [backup.sealed for backup in rows.generations(lost.table(IDENTITY), IDENTITY)] == before
+    private_key = open_backup_key(draft.key, draft.mnemonics[:3])
+    Ceremony(lost, "alice").restore(IDENTITY, {draft.key.fingerprint: private_key})
+    assert Ceremony(lost, "alice").verify(IDENTITY).opened
+    lost.close()
+
+
 @pytest.mark.parametrize(("shares", "threshold"), [(1, 1), (3, 1), (3, 4), (17, 3), (3, 0), (0, 0)])
 def test_impossible_numbers_of_shares_are_refused(ceremony: Ceremony, shares: int, threshold: int) -> None:
     with pytest.raises(Refused, match="threshold"):
@@ -663,7 +681,7 @@ def test_from_nothing_to_a_restored_home(
     assert "too few: 1 more needed" in commands.errors
     said = commands.run("restore", shares[2] + "\n" + shares[0])
     assert f"{REGION}: has generation 1, 2" in said
-    assert "identity: opened the keys of 1 rows" in said, "the backup key's own"
+    assert "identity: opened 1 key tokens" in said, "the backup key's own"
     assert "with a backup: 1, 2" in commands.run("status")
 
 

@@ -64,10 +64,10 @@ class Desk:
         self._out.flush()
 
     def read_shares(self, title: str) -> list[str]:
-        """Mnemonics until there are enough: without echo from a terminal, else a line each to the end of the input."""
+        """Mnemonics until there are enough: without echo from a terminal, else a line each."""
         self.say(title)
         if not self.is_terminal:
-            return [line.strip() for line in self._in if line.strip()]
+            return self._read_lines()
         shares: list[str] = []
         while check_mnemonics(shares) > 0 if shares else True:
             entered = getpass.getpass(f"Share {len(shares) + 1} (not shown): ").strip().lower()
@@ -77,6 +77,15 @@ class Desk:
                 self.say(f"{refusal} Enter it again.")
                 continue
             shares.append(entered)
+        return shares
+
+    def _read_lines(self) -> list[str]:
+        """As many as one backup key needs: those of another one may follow."""
+        shares: list[str] = []
+        for line in filter(None, map(str.strip, self._in)):
+            shares.append(line)
+            if check_mnemonics(shares) <= 0:
+                break
         return shares
 
 
@@ -195,7 +204,7 @@ def _restore(ceremony: Ceremony, desk: Desk, options: argparse.Namespace) -> int
 
 def _verify(ceremony: Ceremony, desk: Desk, domain: str) -> bool:
     found = ceremony.verify(domain)
-    desk.say(f"{domain}: opened the keys of {found.opened} rows")
+    desk.say(f"{domain}: opened {found.opened} key tokens")
     if found.lost:
         desk.say(f"{domain}: WRONG: rows name generation {_listed(found.lost)}, which is not here")
     for place in found.damaged:
@@ -368,7 +377,7 @@ def _parser() -> argparse.ArgumentParser:
         "restore",
         _restore,
         "Bring the domain keys back into the HSM that is configured, from the tables and the custodians' shares, which"
-        " are read from the terminal without echo, or from standard input, a line each. Then the key of every row is opened;"
+        " are read from the terminal without echo, or from standard input, a line each. Then every key token is opened;"
         " the exit status is 1 if one does not. A domain key that is there already stays.",
     )
     standby = add(

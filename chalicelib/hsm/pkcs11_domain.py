@@ -500,8 +500,11 @@ class DomainKeys:
             for _, transport in self._objects(session, _TRANSPORT, cryptoki.CKO_PRIVATE_KEY):
                 with contextlib.suppress(Damaged), self._opened(session, transport, keys) as (wrap, mac):
                     _verify(session, mac, sealed.proven(), sealed.proof)
-                    self._store(session, generation, wrap, mac, None, alone=False)
-                    return
+                    if self._store(session, generation, wrap, mac, None, alone=False):
+                        return
+                    raise HsmUnavailable(
+                        f"Generation {generation} was removed while it was stored: try again."
+                    )
             raise Damaged
 
         call(self._token, operation)
