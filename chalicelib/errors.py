@@ -32,11 +32,6 @@ class InvalidSecretId(ApiError):
     message = "The SecretId is not the id of an API key: ids start with AKID."
 
 
-class MFAFailure(ApiError):
-    code = "AuthFailure.MFAFailure"
-    message = "This call needs a session that was opened with multi-factor authentication."
-
-
 class SecretIdNotFound(ApiError):
     code = "AuthFailure.SecretIdNotFound"
     message = "The SecretId is unknown, disabled or deleted: check it for spaces and check the key's status."
@@ -126,19 +121,9 @@ class RequestSizeLimitExceeded(ApiError):
     message = "The request is too large."
 
 
-class ResponseSizeLimitExceeded(ApiError):
-    code = "ResponseSizeLimitExceeded"
-    message = "The answer would be too large: ask for fewer items."
-
-
 class ResourceInUse(ApiError):
     code = "ResourceInUse"
     message = "The resource is in use."
-
-
-class ResourceInsufficient(ApiError):
-    code = "ResourceInsufficient"
-    message = "There are not enough resources for this call."
 
 
 class ResourceNotFound(ApiError):
@@ -184,19 +169,9 @@ class AccessKmsError(ApiError):
     message = "The KMS key of the secret cannot be used: check that it exists, is enabled and encrypts data."
 
 
-class RotationForbidden(ApiError):
-    code = "FailedOperation.RotationForbidden"
-    message = "This secret cannot be rotated."
-
-
 class OperationDenied(ApiError):
     code = "OperationDenied"
     message = "The operation is denied for this kind of secret."
-
-
-class AutoRotatedResource(ApiError):
-    code = "OperationDenied.AutoRotatedResource"
-    message = "The secret is rotated by the service: its versions cannot be written by hand."
 
 
 class SecretExists(ApiError):
@@ -212,16 +187,6 @@ class VersionIdExists(ApiError):
     message = "This version id exists already: choose another one or use UpdateSecret."
 
 
-class SecretNotExist(ApiError):
-    code = "ResourceNotFound.SecretNotExist"
-    message = "The secret does not exist."
-
-
-class NotPurchased(ApiError):
-    code = "ResourceUnavailable.NotPurchased"
-    message = "The service is not open for this account."
-
-
 class ResourceDisabled(ApiError):
     code = "ResourceUnavailable.ResourceDisabled"
     message = "The secret is disabled: enable it first."
@@ -232,22 +197,9 @@ class ResourcePendingDeleted(ApiError):
     message = "The secret is scheduled for deletion: restore and enable it first."
 
 
-class ResourceUninitialized(ApiError):
-    code = "ResourceUnavailable.ResourceUninitialized"
-    message = "The secret is still being created: try again."
-
-
 class TagKeysDuplicated(ApiError):
     code = "InvalidParameterValue.TagKeysDuplicated"
     message = "A tag key appears more than once."
-
-
-class TagsNotExisted(ApiError):
-    code = "InvalidParameterValue.TagsNotExisted"
-    message = "A tag does not exist."
-
-
-# Key Management Service
 
 
 class CmkUsedByCloudProduct(ApiError):
@@ -266,26 +218,6 @@ class EncryptionError(ApiError):
         "The result cannot be encrypted to EncryptionPublicKey: send a PEM public key that fits "
         "EncryptionAlgorithm."
     )
-
-
-class RotateTaskRunning(ApiError):
-    code = "FailedOperation.RotateTaskRunning"
-    message = "A rotation of this key is running."
-
-
-class SignError(ApiError):
-    code = "FailedOperation.SignError"
-    message = "The message cannot be signed with this key."
-
-
-class TaggingError(ApiError):
-    code = "FailedOperation.TaggingError"
-    message = "The tags could not be written."
-
-
-class VerifyError(ApiError):
-    code = "FailedOperation.VerifyError"
-    message = "The signature cannot be checked with this key."
 
 
 class DecryptMaterialError(ApiError):
@@ -389,16 +321,6 @@ class DataKeyLimitExceeded(ApiError):
     message = "The quota of data keys in this region is used up."
 
 
-class FingerprintsLimitExceeded(ApiError):
-    code = "LimitExceeded.FingerprintsLimitExceeded"
-    message = "The quota of device fingerprints is used up."
-
-
-class KeyLimitExceeded(ApiError):
-    code = "LimitExceeded.KeyLimitExceeded"
-    message = "The quota of white-box keys is used up."
-
-
 class RotateRateLimited(ApiError):
     code = "RequestLimitExceeded.RotateRateLimited"
     message = "The key was rotated by hand within the last 24 hours: try again later."
@@ -497,11 +419,6 @@ class NotUserCreatedCmk(ApiError):
 class RotateNotSupported(ApiError):
     code = "UnsupportedOperation.RotateNotSupported"
     message = "The key cannot be rotated: it must be enabled, symmetric and have rotation switched on."
-
-
-class ServiceTemporaryUnavailable(ApiError):
-    code = "UnsupportedOperation.ServiceTemporaryUnavailable"
-    message = "The service is not available for the moment: try again."
 
 
 class UnsupportedKeyUsageInCurrentRegion(ApiError):
@@ -615,11 +532,6 @@ class GroupNotExist(ApiError):
 class UserNotExist(ApiError):
     code = "ResourceNotFound.UserNotExist"
     message = "The user does not exist: ListUsers answers those that do."
-
-
-class Unmodifiable(ApiError):
-    code = "FailedOperation.Unmodifiable"
-    message = "A preset policy cannot be changed or deleted: make a policy of your own."
 
 
 class ActionError(ApiError):
@@ -846,11 +758,6 @@ class RoleNotFound(ApiError):
 
 
 # Tag
-
-
-class UnsupportedService(ApiError):
-    code = "InvalidParameter.UnsupportedService"
-    message = "Resources of this service have no tags here: ServiceType is kms or ssm."
 
 
 class PaginationTokenInvalid(ApiError):

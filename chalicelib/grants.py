@@ -3,8 +3,7 @@
 import functools
 import threading
 from collections import OrderedDict
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Final
 
 from chalicelib.hsm.port import Damaged
@@ -15,7 +14,7 @@ from chalicelib.policy.document import Policy, parse
 from chalicelib.policy.request import Request
 from chalicelib.sealed_row import RowSeal, RowSeals
 from chalicelib.table import policies as rows
-from chalicelib.table.port import MAX_LIMIT, MAX_OPS, Row, Table
+from chalicelib.table.port import MAX_LIMIT, Table
 
 USER: Final = "user/"
 GROUP: Final = "group/"
@@ -34,8 +33,6 @@ class Grants:
     """Its own and those of its groups."""
     boundary: Policy | None = None
     """What the others allow counts only where this one allows it, too."""
-    holders: Mapping[int, frozenset[str]] = field(default_factory=dict)
-    """Policy id -> to whom it is attached: the principal, or groups that it is in."""
 
     def decide(self, request: Request, session: Policy | None = None) -> Decision:
         """Whether the request is allowed; `session` is the session's own policy, which has to allow it as well."""
@@ -60,8 +57,7 @@ def load(table: Table, seals: RowSeals, account: str, principal: str) -> Grants:
         boundary = found[0].boundary if found else 0
         policies = _compiled(table, seal, attached | {boundary} - {0})
         if policies is not None:
-            holders = {p: frozenset(f.target for f in found if p in f.policies) for p in attached}
-            return Grants(tuple(policies[p] for p in sorted(attached)), policies.get(boundary), holders)
+            return Grants(tuple(policies[p] for p in sorted(attached)), policies.get(boundary))
         # A policy was deleted, or given another version, between two reads: what is attached has changed, too.
     raise Damaged
 
@@ -94,7 +90,7 @@ def _attachments(table: Table, seal: RowSeal, principal: str) -> list[Attachment
         for row in memberships:
             seal.members(row)
         targets += [GROUP + group_id for group_id in groups]
-    of_groups = _read(table, [rows.attachments_row_key(account, target) for target in targets[1:]])
+    of_groups = rows.read(table, [rows.attachments_row_key(account, target) for target in targets[1:]])
     found = [
         rows.attachments(seal, target, row)
         for target, row in zip(targets, [own, *of_groups], strict=True)
@@ -108,7 +104,7 @@ def _compiled(table: Table, seal: RowSeal, wanted: set[int]) -> dict[int, Policy
     found = {p: _COMPILED.get(PRESET_POLICIES[p], DOCUMENTS[p]) for p in wanted & PRESET_POLICIES.keys()}
     custom = sorted(wanted - found.keys())
     missing = []
-    for row in _read(table, [rows.policy_row_key(seal.account, policy_id) for policy_id in custom]):
+    for row in rows.read(table, [rows.policy_row_key(seal.account, policy_id) for policy_id in custom]):
         if row is None:
             return None
         policy = rows.from_row(seal, row)
@@ -117,20 +113,12 @@ def _compiled(table: Table, seal: RowSeal, wanted: set[int]) -> dict[int, Policy
             missing.append(policy)
         else:
             found[policy.id] = compiled
-    documents = _read(table, [rows.document_row_key(seal.account, p.id, p.default_id) for p in missing])
+    documents = rows.read(table, [rows.document_row_key(seal.account, p.id, p.default_id) for p in missing])
     for policy, row in zip(missing, documents, strict=True):
         if row is None:
             return None
         found[policy.id] = _COMPILED.get(policy, rows.document(row, policy.default))
     return found
-
-
-def _read(table: Table, keys: Sequence[tuple[str, str]]) -> list[Row | None]:
-    return [
-        row
-        for start in range(0, len(keys), MAX_OPS)
-        for row in table.batch_get(keys[start : start + MAX_OPS])
-    ]
 
 
 class _Compiled:

@@ -9,7 +9,7 @@ from chalicelib.hsm.port import Damaged
 from chalicelib.model.policy import CUSTOM, Attachments, ManagedPolicy, PolicyVersion
 from chalicelib.model.preset_policies import DOCUMENTS, IDS_BY_NAME, PRESET_POLICIES
 from chalicelib.table import policies as rows
-from chalicelib.table.port import MAX_LIMIT, MAX_OPS, Check, Conflict, Expect
+from chalicelib.table.port import MAX_LIMIT, Check, Conflict, Expect
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -68,7 +68,7 @@ class PolicyStore:
         wanted = list(policy_ids)
         found = {p: PRESET_POLICIES[p] for p in wanted if p in PRESET_POLICIES}
         custom = [p for p in wanted if p not in PRESET_POLICIES]
-        for row in self._read([rows.policy_row_key(self._account, p) for p in custom]):
+        for row in rows.read(self._ctx.table, [rows.policy_row_key(self._account, p) for p in custom]):
             if row is not None:
                 policy = rows.from_row(self._ctx.seal, row)
                 found[policy.id] = policy
@@ -99,7 +99,9 @@ class PolicyStore:
 
     def counts(self, policies: Sequence[ManagedPolicy]) -> list[Row | None]:
         """Two rows for each policy, if they are there: how often it is attached, and how often it bounds."""
-        return self._read([key for p in policies for key in rows.count_row_keys(self._account, p.id)])
+        return rows.read(
+            self._ctx.table, [key for p in policies for key in rows.count_row_keys(self._account, p.id)]
+        )
 
     def attachments(self, target: str) -> Attachments:
         """What is attached to a target that was there a moment ago; Conflict if it has gone."""
@@ -176,15 +178,10 @@ class PolicyStore:
         table, seal = self._ctx.table, self._ctx.seal
         listed = rows.list_targets(table, self._account, policy_id, limit=rows.DETACH_AT_ONCE)
         targets = [target for target, _ in listed]
-        found = self._read([rows.attachments_row_key(self._account, target) for target in targets])
+        found = rows.read(
+            self._ctx.table, [rows.attachments_row_key(self._account, target) for target in targets]
+        )
         pairs = zip(targets, found, strict=True)
         attached = [rows.attachments(seal, target, row) for target, row in pairs if row is not None]
         # What the listing says is not sealed.
         return [each for each in attached if policy_id in each.policies]
-
-    def _read(self, keys: Sequence[tuple[str, str]]) -> list[Row | None]:
-        return [
-            row
-            for start in range(0, len(keys), MAX_OPS)
-            for row in self._ctx.table.batch_get(keys[start : start + MAX_OPS])
-        ]

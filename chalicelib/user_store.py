@@ -127,7 +127,7 @@ class UserStore:
             user = self._delete_keys(user)
         attached = self._ctx.policies.shrink(target)
         ops = [accounts.delete_access_key(key.id) for key in user.keys]
-        pairs = [(g, user.uin) for g in rows.groups_of(self._ctx.table, self._account, user.uin)]
+        pairs = [(group_id, user.uin) for group_id in user.groups]
         groups = rows.find_groups(self._ctx.table, seal, [g for g, _ in pairs])
         for pair in pairs:
             ops += rows.leave(self._account, pair)

@@ -103,6 +103,12 @@ def list_all(table: Table, account: str, region: str) -> list[DataKey]:
         after = lines[-1].sk
 
 
+def count(table: Table, account: str, region: str) -> int:
+    """How many data keys count towards the quota."""
+    row = table.get(f"CT#{account}#{region}", "data_keys")
+    return row.number if row is not None else 0
+
+
 def _counts(data_key: DataKey) -> bool:
     """Whether the data key takes a place of the quota: not while it is pending deletion."""
     return data_key.state is not DataKeyState.PENDING_DELETE

@@ -177,6 +177,12 @@ def used_at(row: Row | None) -> int:
     return int(record.decode(row.body)["used"]) if row is not None else 0
 
 
+def count(table: Table, account: str, region: str) -> int:
+    """How many keys count towards the quota."""
+    row = table.get(f"CT#{account}#{region}", "keys")
+    return row.number if row is not None else 0
+
+
 def _counts(key: Key) -> bool:
     """Whether the key takes a place of the quota: not while it is pending deletion, and never a product's key."""
     return key.owner == USER and key.state is not KeyState.PENDING_DELETE

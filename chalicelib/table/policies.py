@@ -30,7 +30,7 @@ from chalicelib.model.policy import (
     digest,
 )
 from chalicelib.sealed_row import RowSeal
-from chalicelib.table.port import MAX_LIMIT, Add, Check, Delete, Expect, Op, Put, Row, Table
+from chalicelib.table.port import MAX_LIMIT, MAX_OPS, Add, Check, Delete, Expect, Op, Put, Row, Table
 
 DETACH_AT_ONCE: Final = 30
 """Attachments that go in one write: each takes two ops."""
@@ -278,3 +278,12 @@ def _unlist(account: str, target: str, policy_ids: Iterable[int]) -> list[Op]:
             Add(*count_row_keys(account, policy_id)[0], -1, at_least=0),
         ]
     return ops
+
+
+def read(table: Table, keys: Sequence[tuple[str, str]]) -> list[Row | None]:
+    """The rows of any number of distinct keys, in their order."""
+    return [
+        row
+        for start in range(0, len(keys), MAX_OPS)
+        for row in table.batch_get(keys[start : start + MAX_OPS])
+    ]

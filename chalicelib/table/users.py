@@ -20,7 +20,6 @@ from chalicelib.formats import record
 from chalicelib.model.group import Group
 from chalicelib.model.user import (
     MAX_GROUPS,
-    MAX_GROUPS_OF_USER,
     MAX_USERS,
     MAX_USERS_OF_GROUP,
     KeyEntry,
@@ -190,13 +189,6 @@ def joined(table: Table, seal: RowSeal, pairs: Sequence[Pair]) -> set[Pair]:
     for row in found:
         seal.members(row)
     return {keys[row.pk, row.sk] for row in found}
-
-
-def groups_of(table: Table, account: str, uin: str) -> list[int]:
-    """The ids of a user's groups."""
-    prefix = f"UG#{uin}#"
-    rows = table.query(partition(account), prefix=prefix, limit=MAX_GROUPS_OF_USER)
-    return [int(row.sk.removeprefix(prefix)) for row in rows]
 
 
 def users_of(table: Table, account: str, group_id: int) -> list[str]:

@@ -515,6 +515,15 @@ def test_an_access_key_switched_on_again(vault: Vault) -> None:
     assert [key["Status"] for key in cam_keys] == ["Inactive"]
 
 
+def test_switching_off_a_key_that_somebody_marked_as_switched_off_does_so(vault: Vault) -> None:
+    """Else the administrator believes it, and the old row is put back."""
+    user = vault.installation.add_user("u")
+    before = access_key_row(vault, user)
+    vault.put(edited(before, status="Inactive"), IDENTITY)
+    off: dict[str, Any] = {"AccessKeyId": user.secret_id, "Status": "Inactive", "TargetUin": int(user.uin)}
+    assert code(vault.ask("cam", "UpdateAccessKey", **off)) == "InternalError"
+
+
 @pytest.mark.parametrize("action", ["DeleteAccessKey", "DeleteUser"])
 def test_a_deleted_access_key_put_back(vault: Vault, action: str) -> None:
     user = vault.installation.add_user("u")

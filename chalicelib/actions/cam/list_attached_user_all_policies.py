@@ -36,8 +36,7 @@ def list_attached_user_all_policies(
         attached |= ctx.policies.attachments(users.user_target(user.uin)).policies
     through: dict[int, list[dict[str, Any]]] = {}
     if attach_type != 1:
-        group_ids = users.groups_of(ctx.table, ctx.caller.account, user.uin)
-        for group in users.find_groups(ctx.table, ctx.seal, group_ids).values():
+        for group in users.find_groups(ctx.table, ctx.seal, user.groups).values():
             for policy_id, at in ctx.policies.attachments(users.group_target(group.id)).policies.items():
                 attached.setdefault(policy_id, at)
                 through.setdefault(policy_id, []).append({"GroupId": group.id, "GroupName": group.name})

@@ -12,7 +12,6 @@ def list_groups_for_user(
     ctx: Context, *, uid: Number = 0, rp: PageSize = 20, page: Page = 1, sub_uin: Number = 0
 ) -> dict[str, Any]:
     user = ctx.users.get(uin_of(sub_uin, uid) if sub_uin or uid else ctx.caller.uin)
-    ids = users.groups_of(ctx.table, ctx.caller.account, user.uin)
-    groups = users.find_groups(ctx.table, ctx.seal, ids).values()
+    groups = users.find_groups(ctx.table, ctx.seal, user.groups).values()
     found = sorted(groups, key=lambda g: (g.created_at, g.id))
     return {"TotalNum": len(found), "GroupInfo": [group_info(group) for group in one_page(found, page, rp)]}

@@ -24,7 +24,7 @@ from chalicelib.actions.policy_parameters import (
 )
 from chalicelib.actions.principals import get_user
 from chalicelib.authority import Authority
-from chalicelib.context import EVERYTHING, Context
+from chalicelib.context import EVERYTHING, IDENTITY, Context, domain
 from chalicelib.errors import ParamError, ResourceQcsError
 from chalicelib.formats.canonical import MalformedContext, encryption_context_members
 from chalicelib.grants import Grants
@@ -40,6 +40,7 @@ from chalicelib.policy.condition import (
 from chalicelib.policy.decide import Decision, decide_within, matching
 from chalicelib.policy.document import Policy, PolicyError, split_resource
 from chalicelib.policy.request import Request, pairs
+from chalicelib.table import accounts
 
 _CREATOR: Final = re.compile(r"[A-Za-z]+/creatorUin/([0-9]+)/.+")
 _ROOT_MAY: Final = "the account itself may do everything"
@@ -79,13 +80,15 @@ def simulate_policy(
         )
     if resource == "*":
         service = action_name.partition(":")[0]
-        resource = f"qcs::{service}:{ctx.region}:uin/{ctx.caller.account}:{EVERYTHING.get(service, '*')}"
+        region = "" if domain(service, ctx.region) == IDENTITY else ctx.region
+        resource = f"qcs::{service}:{region}:uin/{ctx.caller.account}:{EVERYTHING.get(service, '*')}"
+    account = ctx.table.get(*accounts.account_row_key(ctx.caller.account))
     request = Request(
         action_name,
         _checked(resource),
         uin=subject.uin,
         owner_uin=ctx.caller.account,
-        app_id=ctx.caller.app_id,
+        app_id=str(accounts.app_id_of(account)) if account is not None else "",
         attributes={
             "qcs:uin": (subject.uin,) if subject.uin else (),
             "qcs:owner_uin": (ctx.caller.account,),

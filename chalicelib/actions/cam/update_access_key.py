@@ -20,7 +20,8 @@ def update_access_key(
 ) -> dict[str, Any]:
     user = ctx.users.owner_of_keys(target_uin)
     key = ctx.users.access_key(user, access_key_id)
-    if key.status != status:
+    # As the user's sealed row says: what the key's own row says is proven only when it is opened, to be changed.
+    if user.key(access_key_id).status != status:
         new, changed = change_access_key(ctx.service.hsm(IDENTITY), user, key, status)
         ctx.commit([users.replace_user(ctx.seal, user, new), changed])
     return {}

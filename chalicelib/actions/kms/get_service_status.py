@@ -3,13 +3,13 @@
 from typing import Any
 
 from chalicelib.context import Context
-from chalicelib.model.data_key import MAX_DATA_KEYS, DataKeyState
-from chalicelib.model.key import USER, KeyState
+from chalicelib.model.data_key import MAX_DATA_KEYS
+from chalicelib.table import data_keys, keys
 
 
 def get_service_status(ctx: Context) -> dict[str, Any]:
     ctx.authorise()
-    used = sum(k.owner == USER and k.state is not KeyState.PENDING_DELETE for k in ctx.keys.list_all())
+    place = (ctx.table, ctx.caller.account, ctx.region)
     # The Encryption SDK refuses to start unless the service is enabled and of the flagship edition (UserLevel 1).
     return {
         "ServiceEnabled": True,
@@ -21,10 +21,10 @@ def get_service_status(ctx: Context) -> dict[str, Any]:
         "ExclusiveVSMEnabled": False,
         "ExclusiveHSMEnabled": False,
         "SubscriptionInfo": "",
-        "CmkUserCount": used,
+        "CmkUserCount": keys.count(*place),
         "CmkLimit": ctx.settings.max_keys,
         "IsAllowedDataKeyHosted": True,
         "DataKeyLimit": MAX_DATA_KEYS,
         "FreeDataKeyLimit": MAX_DATA_KEYS,
-        "DataKeyUsedCount": sum(d.state is not DataKeyState.PENDING_DELETE for d in ctx.data_keys.list_all()),
+        "DataKeyUsedCount": data_keys.count(*place),
     }

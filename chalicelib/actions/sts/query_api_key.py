@@ -4,7 +4,7 @@ from typing import Any, Final
 
 from chalicelib.actions.parameters import Unsigned
 from chalicelib.context import Context
-from chalicelib.errors import NoSuchUser, ParamError, SubUin, UserNotExist
+from chalicelib.errors import NoSuchUser, ParamError, SubUin
 from chalicelib.model.user import ACTIVE
 
 _ENABLED: Final = 2
@@ -14,7 +14,7 @@ _DISABLED: Final = 3
 def query_api_key(ctx: Context, *, target_uin: Unsigned = 0) -> dict[str, Any]:
     try:
         user = ctx.users.owner_of_keys(target_uin)
-    except (NoSuchUser, SubUin, UserNotExist) as error:
+    except (NoSuchUser, SubUin) as error:
         raise ParamError(str(error)) from None
     return {
         "IdKeys": [
