@@ -305,7 +305,7 @@ def _oidc_provider(  # noqa: PLR0917 - the members of the JSON object
 ) -> OidcProvider:
     if jwks_file:
         jwks = json.loads(Path(jwks_file).read_text())
-    is_local = re.match(r"http://(127\.0\.0\.1|localhost)[:/]", jwks_url)
+    is_local = re.match(r"http://(127\.0\.0\.1|localhost)(:[0-9]{1,5})?/", jwks_url)
     if (
         not re.fullmatch(r"[A-Za-z0-9_+=,.@-]{1,128}", name)
         or not issuer

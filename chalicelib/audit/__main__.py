@@ -134,6 +134,9 @@ def _digests(options: argparse.Namespace) -> int:
 
 def _verify(options: argparse.Namespace) -> int:
     anchor = read_anchor(options.anchor.read_bytes()) if options.anchor else []
+    if options.anchor and not anchor:
+        sys.stderr.write("--anchor names a file without a digest: nothing was checked.\n")
+        return _IMPOSSIBLE
     verifier = Verifier(
         public.from_pem(options.public_key.read_text()),
         anchor=anchor,
@@ -143,7 +146,7 @@ def _verify(options: argparse.Namespace) -> int:
     )
     with options.file.open("rb") as file:
         report = verify(file, verifier, lambda number: _progress(number, verifier.report))
-    sys.stdout.writelines(_told(report, is_anchored=bool(anchor)))
+    sys.stdout.writelines(_told(report, is_anchored=bool(anchor) or options.until is not None))
     return _NOT_VERIFIED if report.found else 0
 
 

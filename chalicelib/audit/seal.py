@@ -200,6 +200,7 @@ def _next_digest(  # noqa: PLR0917 - one caller
         other = rows.newest(table, domain)
         if other is None or other.signed.digest.number < signed.digest.number:
             raise DamagedDigest from None  # somebody has removed the newest one only
+        key.check(other.signed)
         return other  # another run was faster; go on from there
     except Unacknowledged:
         written = rows.newest(table, domain)
@@ -226,6 +227,8 @@ def _read(table: Table, domain: str, start: int, upto: int, max_events: int) -> 
         if len(page) < _PAGE:
             break
         after = due_position(page[-1])
+        if not found:
+            continue
         first, newest = _written(found[0]), _written(found[-1])
         if len(found) >= max_events and newest > first:
             # A second is sealed as a whole: what came of the last one may not be all of it.

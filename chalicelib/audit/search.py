@@ -16,7 +16,7 @@ from chalicelib.audit import DAY, SHARDS, pointed
 from chalicelib.audit.attributes import EVENT_NAME, REQUEST_ID, Attribute, fits, indexed
 from chalicelib.context import IDENTITY, Service
 from chalicelib.formats import record
-from chalicelib.table import accounts, users
+from chalicelib.table import accounts
 from chalicelib.table.port import AUDIT_PREFIX, Row, Table
 
 MOST_LOOKED_AT: Final = 2_000
@@ -147,21 +147,12 @@ def _index(service: Service, query: Query) -> tuple[str, list[str]] | None:
     found = indexed(query.attributes)
     if found is not None:
         return found
+    # Not by Username: names are given anew, to users and roles, and the index knows who has one now.
     for key, value in query.attributes:
-        uin = ""
-        if key == "Username":
-            uin = query.account if value == "root" else _uin_of_user(service, query.account, value)
-        elif key == "AccessKeyId":
-            uin = _uin_of_key(service, query.account, value)
-        if uin:
+        if key == "AccessKeyId" and (uin := _uin_of_key(service, query.account, value)):
             return "user", [uin]
     names = [value for key, value in query.attributes if key == EVENT_NAME]
     return ("action", names) if names else None
-
-
-def _uin_of_user(service: Service, account: str, name: str) -> str:
-    row = service.table(IDENTITY).get(*users.user_name_row_key(account, name))
-    return str(record.decode(row.body).get("uin", "")) if row is not None else ""
 
 
 def _uin_of_key(service: Service, account: str, secret_id: str) -> str:
