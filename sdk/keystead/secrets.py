@@ -22,6 +22,7 @@ from contextlib import contextmanager
 from typing import Any, Final, NoReturn, Protocol, TypeVar
 
 from keystead.api import ApiError, Unreachable, jitter, parsed_json
+from keystead.credentials import CredentialError
 
 CURRENT: Final = "SSM_Current"
 """The version that is the newest: what `get` reads where neither a version nor a gray release says otherwise."""
@@ -584,7 +585,7 @@ class SecretCache:
     def _newest(self, name: str, version: str | None, than: Secret | None) -> Secret | None:
         try:
             return self.refresh(name, version, than=than)
-        except (ApiError, Unreachable) as error:
+        except (ApiError, Unreachable, CredentialError) as error:
             _log.warning(
                 "secret %s: refused credentials could not be read again: %s", name, type(error).__name__
             )

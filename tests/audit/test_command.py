@@ -127,6 +127,21 @@ def test_a_key_that_is_no_key_is_said(tmp_path: Path, capsys: pytest.CaptureFixt
         assert "--public-key is one PEM block" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("content", [b"", b"garbage\n", b'{"digest":'])
+def test_an_anchor_without_a_digest_is_no_anchor(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], content: bytes
+) -> None:
+    """Else a daily check with a broken anchor would pass an export whose end is missing."""
+    rig = Rig()
+    rig.seal()
+    export, pem, anchor = tmp_path / "export", tmp_path / "pem", tmp_path / "anchor"
+    export.write_bytes(b"".join(rig.export()))
+    pem.write_text(to_pem(rig.public_key()))
+    anchor.write_bytes(content)
+    assert command.main(["verify", str(export), "--public-key", str(pem), "--anchor", str(anchor)]) == 2
+    assert "a file without a digest" in capsys.readouterr().err
+
+
 def test_progress_and_many_findings(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "export").write_bytes(b"?\n" * 10_001)
     (tmp_path / "pem").write_text(to_pem(Rig().public_key()))

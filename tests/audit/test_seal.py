@@ -18,7 +18,19 @@ from chalicelib.jobs.lease import Lease
 from chalicelib.jobs.seal_audit import seal_audit
 from chalicelib.settings import Settings
 from chalicelib.table import audit_digests as rows
-from chalicelib.table.port import Busy, Delete, Due, Expect, Put, Row, Table, Unacknowledged, due_kind
+from chalicelib.table.port import (
+    MAX_LIMIT,
+    MAX_OPS,
+    Busy,
+    Delete,
+    Due,
+    Expect,
+    Put,
+    Row,
+    Table,
+    Unacknowledged,
+    due_kind,
+)
 from tests.audit.rig import ACCOUNT, DOMAINS, Rig
 from tests.faults.broken import Behind, Fault, Killed, Saboteur
 from tests.installation import FIPS, SM
@@ -175,6 +187,24 @@ def test_a_row_that_is_no_event_is_counted_and_holds_nothing_up() -> None:
         rig.rows().write([Put(row, Expect.ABSENT)])
     outcome = rig.seal()
     assert (outcome.done, outcome.failed, outcome.finished) == (2, 3, True)
+
+
+def test_a_page_full_of_rows_that_are_no_events_does_not_stop_the_sealing() -> None:
+    """Whoever writes the table must not be able to end it with a thousand of them."""
+    rig = Rig()
+    due = Due(due_kind("seal_audit", SM), rig.clock.now())
+    rig.service.table(SM)
+    for start in range(0, MAX_LIMIT, MAX_OPS):
+        rig.rows().write(
+            [
+                Put(Row(pk="E#1#20270115#0", sk=f"x{n}", body=b"", due=due), Expect.ABSENT)
+                for n in range(start, start + MAX_OPS)
+            ]
+        )
+    rig.clock.advance(1)
+    rig.write(2)
+    outcome = rig.seal()
+    assert (outcome.done, outcome.failed, outcome.finished) == (2, MAX_LIMIT, True)
 
 
 def test_nothing_is_sealed_on_top_of_a_digest_that_was_changed() -> None:

@@ -195,13 +195,17 @@ class Client:
     def heal_file(self, path: Place) -> int:
         """As `heal`, in place; how many EDKs were added. The file is not touched where none was."""
         with Path(path).open("rb") as read:
-            if not self._missing(read_header(_exactly(read.read))):
+            header = read_header(_exactly(read.read))
+            missing = self._missing(header)
+            if not missing:
                 return 0
-            read.seek(0)
-            with _replacing(path) as write:
-                added = self.heal_stream(read, write)
-                shutil.copymode(path, write.name)
-                return added
+            header, added = self._healed(header, missing)
+            if added:
+                with _replacing(path) as write:
+                    write.write(header.encode())
+                    shutil.copyfileobj(read, write)
+                    shutil.copymode(path, write.name)
+            return added
 
     def forget(self) -> None:
         """Drop all cached data keys."""
@@ -281,7 +285,7 @@ class Client:
         context = dict(opened.context)
         digest = None
         public_key = context.pop(PUBLIC_KEY, "")
-        if public_key:
+        if header.suite.signed:
             digest = hashes.Hash(hashes.SHA256())
             digest.update(header.core + header.commitment)
         if expected and not context.items() >= expected.items():

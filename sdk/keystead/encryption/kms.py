@@ -1,6 +1,7 @@
 """What the Encryption SDK needs of KMS, and the adapter that calls it by TencentCloud API 3.0."""
 
 import base64
+import contextlib
 from collections.abc import Callable, Mapping
 from typing import Any, Final, Protocol
 
@@ -67,14 +68,16 @@ class ApiKms:
         if context:
             parameters["EncryptionContext"] = context_json(context)
         api = self._api if isinstance(self._api, Api) else self._api(region)
-        # Not chained: what went wrong there may hold the request, and with it a data key.
         try:
             # GenerateDataKey keeps nothing, so it can be repeated like the others.
             return api.call(_SERVICE, _VERSION, action, region, parameters, repeatable=True)
         except ApiError as error:
-            raise KmsFailure(error.code, unreachable=error.is_passing) from None
+            code, is_passing = error.code, error.is_passing
         except Unreachable:
-            raise KmsFailure("Unreachable", unreachable=True) from None
+            code, is_passing = "Unreachable", True
+        # Out here, so that it has no context: what went wrong there may hold the request, and with it a data key.
+        parameters.clear()
+        raise KmsFailure(code, unreachable=is_passing)
 
 
 def _text(answer: dict[str, Any], name: str) -> str:
@@ -85,7 +88,7 @@ def _text(answer: dict[str, Any], name: str) -> str:
 
 
 def _plaintext(answer: dict[str, Any]) -> bytes:
-    try:
-        return base64.b64decode(_text(answer, "Plaintext"), validate=True)
-    except ValueError:  # binascii.Error is one
-        raise KmsFailure("MalformedAnswer") from None
+    text = _text(answer, "Plaintext")
+    with contextlib.suppress(ValueError):  # binascii.Error is one
+        return base64.b64decode(text, validate=True)
+    raise KmsFailure("MalformedAnswer")

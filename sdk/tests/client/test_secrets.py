@@ -245,6 +245,7 @@ def test_stale_values_serve_within_their_bound(source: Source, caplog: pytest.Lo
     source.failure = DOWN
     source.now = start + 101
     assert cache.get("db").version_id == "v1"
+    settled(cache)
     assert "db" in caplog.text
     assert "hunter2" not in caplog.text
     source.now = start + 599

@@ -80,18 +80,21 @@ def refused() -> list[dict[str, Any]]:
     frames = [whole[begin + n * 28 : begin + (n + 1) * 28] for n in range(3)]
     _, signed = message(suite=0x91)
     unsigned = reference.write(0x91, 65536, MESSAGE_ID, {}, DATA_KEY, EDKS, b"The quick brown fox.")
+    keyless = {"keystead-public-key": ""}
+    nobodys = reference.write(0x91, 65536, MESSAGE_ID, keyless, DATA_KEY, EDKS, b"The quick brown fox.")
     _, foreign = message(data_key=bytes(32))
     _, plain = message()
     key_in_context = message(context={"keystead-public-key": "A" * 44})[1]
     wrong: list[tuple[str, bytes]] = [
         ("nothing", b""),
         ("another version", whole[:3] + b"\2" + whole[4:]),
-        ("an unknown suite", whole[:4] + b"\1" + whole[5:]),
+        ("an unknown suite", whole[:4] + b"\x09" + whole[5:]),
         ("a frame length of 0", whole[:5] + bytes(4) + whole[9:]),
         ("a frame length above the limit", whole[:5] + b"\0\x10\0\1" + whole[9:]),
         ("another frame length", whole[:5] + b"\0\0\0\x09" + whole[9:]),
         ("another message id", whole[:9] + bytes(32) + whole[41:]),
         ("another data key", foreign),
+        ("a signed suite with an empty public key, and no signature", nobodys),
         ("frames of another message", whole[:begin] + other[begin:]),
         ("the frames in another order", whole[:begin] + frames[1] + frames[0] + frames[2]),
         ("a frame twice", whole[:begin] + frames[0] + frames[0] + frames[1] + frames[2]),

@@ -67,4 +67,4 @@ def test_what_is_no_answer(answer: Mapping[str, Any] | Exception, code: str, unr
     with pytest.raises(KmsFailure) as caught:
         ApiKms(Told(answer)).decrypt("r", "key", "blob", {})
     assert (caught.value.code, caught.value.unreachable) == (code, unreachable)
-    assert caught.value.__cause__ is None
+    assert caught.value.__context__ is None

@@ -96,6 +96,6 @@ def test_a_ciphertext_of_another_cmk_is_refused(guangzhou: Region) -> None:
         with pytest.raises(KmsFailure) as caught:
             kms.decrypt(SM, key, ciphertext, context)
         assert not caught.value.unreachable
-        assert caught.value.__cause__ is None
+        assert caught.value.__context__ is None
     wrapped = kms.encrypt(SM, second, plaintext, {})
     assert kms.decrypt(SM, second, wrapped, {}) == plaintext

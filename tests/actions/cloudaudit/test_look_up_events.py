@@ -228,3 +228,16 @@ def test_limits(cloudaudit: Client, span: dict[str, int], change: dict[str, Any]
 def test_both_modes_answer_alike(cloudaudit: Client, clock: ManualClock, mode: str) -> None:
     answer = cloudaudit.LookUpEvents(StartTime=clock.now() - 7 * DAY, EndTime=clock.now(), Mode=mode)
     assert [event.EventName for event in answer.Events] == ["CreateAccount"]
+
+
+def test_a_name_that_is_given_anew_hides_nothing_of_who_had_it(
+    installation: Installation, cloudaudit: Client, span: dict[str, int]
+) -> None:
+    """Whoever may make users must not be able to bury what somebody did."""
+    first = installation.add_user("ann")
+    with refused("AuthFailure.UnauthorizedOperation") as denied:
+        installation.client("kms", who=first).ListKeys()
+    installation.client("cam").DeleteUser(Name="ann", Force=1)
+    installation.add_user("ann")
+    found = {event.RequestID for event in look_up(cloudaudit, span, Username="ann")}
+    assert denied.value.requestId in found
