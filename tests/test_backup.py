@@ -178,6 +178,15 @@ def test_frames_cannot_be_moved_left_out_or_repeated(tmp_path: Path) -> None:
             read(*order)
 
 
+def test_verifying_writes_no_key_anywhere(running: OnDisk, tmp_path: Path) -> None:
+    fill(running.client("ssm"), running.client("kms"))
+    file, folder = tmp_path / "backup", tmp_path / "verified"
+    parts = backup.create(running.settings, file, PASSPHRASE)
+    folder.mkdir()
+    assert backup.unpack(file, PASSPHRASE, folder, only_tables=True) == parts
+    assert {path.suffix for path in folder.rglob("*")} == {".sqlite"}
+
+
 def test_what_is_there_already_is_never_replaced(running: OnDisk, tmp_path: Path) -> None:
     file = tmp_path / "backup"
     backup.create(running.settings, file, PASSPHRASE)
