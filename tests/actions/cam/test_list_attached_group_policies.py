@@ -1,76 +1,22 @@
-from chalicelib.clock import ManualClock
-from tests.actions.cam.arrange_policies import NOBODY, at, make_holder, make_policy
-from tests.actions.ssm.arrange import outputs
+from tests.actions.cam.arrange_policies import make_holder, make_policy
+from tests.actions.cam.attachments import Lists
 from tests.installation import Client, Installation, refused
 
 
-def test_every_member_in_the_order_of_attachment(
-    clock: ManualClock, installation: Installation, cam: Client
-) -> None:
-    holder = make_holder(installation, cam, "Group")
-    policy, first = make_policy(cam, "p", Description="d"), at(clock)
-    holder.attach(cam, policy)
-    clock.advance(5)
-    holder.attach(cam, 1)
-    preset = cam.GetPolicy(PolicyId=1).Description
-    answer = outputs(cam.ListAttachedGroupPolicies(**holder.named("Target")))
-    assert answer["TotalNum"] == 2
-    expected = [
-        {"PolicyId": policy, "PolicyName": "p", "AddTime": first, "PolicyType": "User", "Remark": "d"},
-        {
-            "PolicyId": 1,
-            "PolicyName": "AdministratorAccess",
-            "AddTime": at(clock),
-            "PolicyType": "QCS",
-            "Remark": preset,
-        },
-    ]
-    for line, members in zip(answer["List"], expected, strict=True):
-        assert {k: v for k, v in line.items() if v is not None} == {
-            **members,
-            "CreateMode": 2,
-            "Deactived": 0,
-            "DeactivedDetail": [],
-        }
+class TestListAttachedGroupPolicies(Lists):
+    kind = "Group"
+    no_holder = "ResourceNotFound.GroupNotExist"
 
-
-def test_pages(installation: Installation, cam: Client) -> None:
-    holder = make_holder(installation, cam, "Group")
-    policies = [make_policy(cam, f"p{i}") for i in range(5)]
-    for policy in policies:
-        holder.attach(cam, policy)
-    named = holder.named("Target")
-    pages = [cam.ListAttachedGroupPolicies(**named, Page=page, Rp=2) for page in (1, 2, 3, 4)]
-    assert [[p.PolicyId for p in page.List] for page in pages] == [
-        policies[:2],
-        policies[2:4],
-        policies[4:],
-        [],
-    ]
-    assert {page.TotalNum for page in pages} == {5}
-    for wrong in ({"Page": 0}, {"Rp": 0}, {"Rp": 201}):
-        with refused("InvalidParameter.ParamError"):
-            cam.ListAttachedGroupPolicies(**named, **wrong)
-
-
-def test_what_is_not_there(installation: Installation, cam: Client) -> None:
-    holder = make_holder(installation, cam, "Group")
-    holder.attach(cam, 1)
-    with refused("ResourceNotFound.GroupNotExist"):
-        cam.ListAttachedGroupPolicies(TargetGroupId=NOBODY)
-    with refused("ResourceNotFound.GroupNotExist"):
-        installation.client("cam", who=installation.add_account()).ListAttachedGroupPolicies(
-            **holder.named("Target")
-        )
-
-
-def test_keywords(installation: Installation, cam: Client) -> None:
-    holder = make_holder(installation, cam, "Group")
-    for policy in (make_policy(cam, "Reader"), 1, 11):
-        holder.attach(cam, policy)
-    for keyword, names in (("read", ["Reader"]), ("access", ["AdministratorAccess", "QcloudKMSFullAccess"])):
-        answer = cam.ListAttachedGroupPolicies(TargetGroupId=holder.id, Keyword=keyword)
-        assert [p.PolicyName for p in answer.List] == names
-        assert answer.TotalNum == len(names)
-    with refused("InvalidParameter.SearchKeywordLengthError"):
-        cam.ListAttachedGroupPolicies(TargetGroupId=holder.id, Keyword="x" * 129)
+    def test_keywords(self, installation: Installation, cam: Client) -> None:
+        holder = make_holder(installation, cam, "Group")
+        for policy in (make_policy(cam, "Reader"), 1, 11):
+            holder.attach(cam, policy)
+        for keyword, names in (
+            ("read", ["Reader"]),
+            ("access", ["AdministratorAccess", "QcloudKMSFullAccess"]),
+        ):
+            answer = cam.ListAttachedGroupPolicies(TargetGroupId=holder.id, Keyword=keyword)
+            assert [p.PolicyName for p in answer.List] == names
+            assert answer.TotalNum == len(names)
+        with refused("InvalidParameter.SearchKeywordLengthError"):
+            cam.ListAttachedGroupPolicies(TargetGroupId=holder.id, Keyword="x" * 129)
