@@ -489,7 +489,7 @@ def test_a_rotation_that_fails_anywhere_leaves_all_as_it_was(
             hsm._domain_keys.look()
         else:
             assert made.number > max(before)
-            if not failures or shim.calls(function) <= skip:
+            if shim.calls(function) <= skip:
                 break
         assert hsm.decrypt(key, message, b"") == b"plaintext"
     shim.reset()

@@ -13,7 +13,7 @@ from chalicelib.context import IDENTITY
 from chalicelib.formats import record
 from chalicelib.settings import Bootstrap
 from chalicelib.table.port import Delete, Expect, Op, Put, Row
-from tests.actions.cam.arrange_policies import document, make_group, make_policy, make_role, trust
+from tests.actions.cam.arrange_policies import document, entities, make_group, make_policy, make_role, trust
 from tests.actions.ssm.arrange import code
 from tests.inspected import Inspected, InspectedTable
 from tests.installation import Client
@@ -231,8 +231,10 @@ def test_a_forged_role_is_in_doubt(heist: Heist) -> None:
     assert code(lambda: heist.cam.DescribeRoleList(Page=1, Rp=20)) == IN_DOUBT
 
 
-def test_a_forged_listing_detaches_and_shows_nothing_of_others(heist: Heist) -> None:
+def test_a_forged_listing_is_shown_and_detaches_nothing(heist: Heist) -> None:
+    """What is attached to a policy is listed from rows that decide nothing, and have no seal."""
     heist.unsealed(f"PA#{heist.denies}#user/{heist.boss.uin}", at=0)
+    assert entities(heist.cam, heist.denies) == [f"1/{heist.boss.uin}"]
     heist.cam.DeletePolicy(PolicyId=[heist.denies])
     assert heist.attempt(heist.boss) == "ok"
 

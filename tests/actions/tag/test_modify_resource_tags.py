@@ -2,8 +2,10 @@ from typing import Any
 
 import pytest
 
+from chalicelib.clock import ManualClock
 from tests import permissions
 from tests.actions.tag.arrange import add_key, add_secret, as_terraform, listed, tags_of
+from tests.inspected import Inspected
 from tests.installation import FIPS, SM, Client, Installation, refused
 from tests.permissions import statement
 
@@ -31,11 +33,15 @@ def test_lists_find_the_new_tags_at_once(installation: Installation, tag: Client
     assert installation.client("ssm").ListSecrets(TagFilters=filters).TotalCount == 1
 
 
-def test_what_does_not_change_is_written_nowhere(installation: Installation, tag: Client) -> None:
+def test_what_does_not_change_is_written_nowhere(clock: ManualClock) -> None:
+    installation = Inspected(clock)
     resource = add_secret(installation, env="test")
-    for _ in range(2):
-        tag.ModifyResourceTags(Resource=resource, ReplaceTags=listed({"env": "test"}))
-    assert tags_of(tag, resource) == [{"env": "test"}]
+    before = installation.data()
+    tag = installation.client("tag")
+    tag.ModifyResourceTags(Resource=resource, ReplaceTags=listed({"env": "test"}))
+    assert installation.data() == before
+    tag.ModifyResourceTags(Resource=resource, ReplaceTags=listed({"env": "other"}))
+    assert installation.data() != before
 
 
 @pytest.mark.parametrize("state", ["disabled", "leaving"])
