@@ -90,11 +90,7 @@ class Ceremony:
         Killed anywhere, there is no generation in use without its backup: the row is written first.
         """
         hsm, table = self._service.hsm(domain), self._service.table(domain)
-        key = None if without_backup else self.backup_key_in_use()
-        if key is None and not without_backup:
-            raise Refused(
-                "There is no backup key: make one with `backup-key create`, or rotate with --without-backup."
-            )
+        key: BackupKey | None = None
 
         def keep(new: NewGeneration) -> None:
             if max(self._named(domain), default=0) >= new.number:
@@ -106,9 +102,16 @@ class Ceremony:
                 backup = GenerationBackup(domain, new.number, key.fingerprint, new.sealed[0])
                 _write(table, [rows.put_generation(backup)])
 
-        with self._alone(domain), self._recorded("RotateDomainKey", ("domain", domain)) as event:
-            number = hsm.rotate([key.public_key] if key is not None else [], keep).number
-            event.note("generation", f"{domain}/{number}")
+        # Of `identity` too: a backup key that takes over meanwhile would miss this generation.
+        with self._alone(IDENTITY, domain):
+            key = None if without_backup else self.backup_key_in_use()
+            if key is None and not without_backup:
+                raise Refused(
+                    "There is no backup key: make one with `backup-key create`, or rotate with --without-backup."
+                )
+            with self._recorded("RotateDomainKey", ("domain", domain)) as event:
+                number = hsm.rotate([key.public_key] if key is not None else [], keep).number
+                event.note("generation", f"{domain}/{number}")
         return number
 
     def retire(self, domain: str, generation: int) -> None:
@@ -149,7 +152,7 @@ class Ceremony:
         """Put a backup key to use: from now on generations are sealed to it, and no longer to the one before."""
         hsm, identity = self._service.hsm(IDENTITY), self._service.table(IDENTITY)
         token = hsm.generate(KeyKind.AES_256, backup_key.binding(draft.key.public_key)).token
-        with self._recorded("CreateBackupKey", ("backupKey", draft.key.fingerprint)):
+        with self._alone(IDENTITY), self._recorded("CreateBackupKey", ("backupKey", draft.key.fingerprint)):
             for region in self._service.settings.regions:
                 _write(self._service.table(region), [rows.put_backup_key(draft.key)])
             keys = {k.fingerprint: replace(k, token=b"") for k in rows.backup_keys(identity) if k.token}
@@ -312,17 +315,17 @@ class Ceremony:
             after = (page[-1].pk, page[-1].sk)
 
     @contextlib.contextmanager
-    def _alone(self, domain: str) -> Iterator[None]:
-        """Nobody else changes the domain's generations meanwhile."""
-        lease = Lease(self._service.table(domain), f"ceremony#{domain}")
-        if not lease.acquire(self._service.clock.now()):
-            raise Refused(
-                f"Another ceremony on {domain} is under way, or died less than two minutes ago: try again."
-            )
-        try:
+    def _alone(self, *domains: str) -> Iterator[None]:
+        """Nobody else changes the domains' generations, or with `identity` the backup key, meanwhile."""
+        with contextlib.ExitStack() as held:
+            for domain in dict.fromkeys(domains):
+                lease = Lease(self._service.table(domain), f"ceremony#{domain}")
+                if not lease.acquire(self._service.clock.now()):
+                    raise Refused(
+                        f"Another ceremony on {domain} is under way, or died less than two minutes ago: try again."
+                    )
+                held.callback(lease.release)
             yield
-        finally:
-            lease.release()
 
     @contextlib.contextmanager
     def _recorded(self, action: str, resource: tuple[str, str]) -> Iterator[audit.Event]:

@@ -616,6 +616,7 @@ def test_every_fault_while_a_backup_key_is_put_to_use(broken: Broken, draft: Dra
         with contextlib.suppress(Exception, Killed):
             ceremony.adopt(second)
         saboteur.rest()
+        broken.clock.advance(200)  # past the lease of a dead ceremony
         for expected in ({draft.key.fingerprint, second.key.fingerprint}, {second.key.fingerprint}):
             in_use = ceremony.backup_key_in_use()
             assert in_use is not None

@@ -136,8 +136,9 @@ class StandbyHsm:
 
     def protection(self, kind: KeyKind) -> Protection:
         """See `Hsm.protection`: the weakest that any member gives, as any may be the one that answers."""
-        answers = {self._ask(lambda hsm: hsm.protection(kind))}
-        answers |= {member.protections[kind] for member in self._members if member.hsm}
+        # What the members said when they were opened: no key is described by way of a token.
+        answers = {member.protections[kind] for member in self._members if member.hsm}
+        answers = answers or {self._ask(lambda hsm: hsm.protection(kind))}
         return Protection.HSM if answers == {Protection.HSM} else Protection.PROCESS
 
     def describe(self) -> Mapping[str, str]:
