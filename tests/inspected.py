@@ -27,7 +27,7 @@ class InspectedTable(SqliteTable):
         found = {}
         query = f"SELECT * FROM item WHERE {where} ORDER BY pk, sk"  # noqa: S608 - the tests' own conditions
         for columns in self._memory().execute(query).fetchall():
-            pk, sk, version, number, body, expires_at, kind, position, *values = columns
+            pk, sk, version, number, body, expires_at, kind, position, *values, _ = columns
             found[pk, sk] = Row(
                 pk=pk,
                 sk=sk,

@@ -3,6 +3,9 @@
 What makes a write slow is the fsync at its end. So writers queue, and whoever gets the lock first commits for all that
 wait: one transaction, one fsync. Processes take turns by a lock on a file beside the table, because SQLite's own busy
 wait can starve a waiter for seconds.
+
+The indexes of port.INDEXES lag: a row's entries are written some hundred rows at a time, in the order of the index, and
+at the latest when somebody looks an index up. Written with each row, they would cost more than the row itself.
 """
 
 import fcntl
@@ -49,41 +52,74 @@ from chalicelib.table.port import (
     validate_write,
 )
 
-SCHEMA_VERSION: Final = 1
+SCHEMA_VERSION: Final = 2
 APPLICATION_ID: Final = 0x4B535444  # "KSTD" tells our files from others'
 
 _COLUMNS: Final = "pk, sk, version, number, body, expires_at, due_kind, due_position, " + ", ".join(INDEXES)
-_SCHEMA: Final = f"""
-BEGIN IMMEDIATE;
+_TABLES: Final = f"""
 CREATE TABLE item (
     pk TEXT NOT NULL, sk TEXT NOT NULL, version INTEGER NOT NULL, number INTEGER NOT NULL, body BLOB NOT NULL,
     expires_at INTEGER, due_kind TEXT, due_position TEXT, {", ".join(f"{name} TEXT" for name in INDEXES)},
+    id INTEGER PRIMARY KEY AUTOINCREMENT,
     UNIQUE (pk, sk)
 );
 CREATE INDEX item_expires_at ON item (expires_at) WHERE expires_at IS NOT NULL;
 CREATE INDEX item_due ON item (due_kind, due_position) WHERE due_kind IS NOT NULL;
-{"".join(f"CREATE INDEX item_{name} ON item ({name}, sk) WHERE {name} IS NOT NULL;" for name in INDEXES)}
+CREATE TABLE entry (
+    name TEXT NOT NULL, value TEXT NOT NULL, sk TEXT NOT NULL, pk TEXT NOT NULL, PRIMARY KEY (name, value, sk, pk)
+) WITHOUT ROWID;
+CREATE TABLE indexed (upto INTEGER NOT NULL);
+INSERT INTO indexed VALUES (0);
 PRAGMA application_id = {APPLICATION_ID};
 PRAGMA user_version = {SCHEMA_VERSION};
+"""
+_SCHEMA: Final = f"BEGIN IMMEDIATE; {_TABLES} COMMIT;"
+_FROM_1: Final = f"""
+BEGIN IMMEDIATE;
+ALTER TABLE item RENAME TO item_1;
+DROP INDEX item_expires_at;
+DROP INDEX item_due;
+{_TABLES}
+INSERT INTO item ({_COLUMNS}) SELECT {_COLUMNS} FROM item_1 ORDER BY rowid;
+DROP TABLE item_1;
 COMMIT;
 """
+"""Turns a file of schema 1, whose indexes did not lag, into one of schema 2."""
 
 _ALIVE: Final = "FROM item WHERE (expires_at IS NULL OR expires_at > ?) AND "
 _SELECT: Final = f"SELECT {_COLUMNS} {_ALIVE}"
 _GET: Final = _SELECT + "pk = ? AND sk = ?"
-_STATE: Final = f"SELECT version, number {_ALIVE} pk = ? AND sk = ?"
-_PUT: Final = f"REPLACE INTO item VALUES ({', '.join('?' * (8 + len(INDEXES)))})"  # noqa: S608 - placeholders
+_STATE: Final = f"SELECT version, number, expires_at, {', '.join(INDEXES)} FROM item WHERE pk = ? AND sk = ?"
+_VALUES: Final = f"({', '.join('?' * (8 + len(INDEXES)))})"
+_INSERT: Final = f"INSERT INTO item ({_COLUMNS}) VALUES {_VALUES}"
+_SET: Final = ", ".join(f"{name} = ?" for name in _COLUMNS.split(", ")[2:])
+_UPDATE: Final = f"UPDATE item SET {_SET} WHERE pk = ? AND sk = ?"
 _ADD: Final = "UPDATE item SET version = version + 1, number = ? WHERE pk = ? AND sk = ?"
 _DELETE: Final = "DELETE FROM item WHERE pk = ? AND sk = ?"
 _DUE: Final = _SELECT + "due_kind = ? AND due_position > ? AND due_position < ? ORDER BY due_position LIMIT ?"
 _SCAN: Final = _SELECT + "(pk, sk) > (?, ?) AND pk < ? ORDER BY pk, sk LIMIT ?"
-_PURGE: Final = "DELETE FROM item WHERE rowid IN (SELECT rowid FROM item WHERE expires_at <= ? LIMIT ?)"
+_BY_INDEX: Final = (
+    f"SELECT {', '.join(f'item.{name}' for name in _COLUMNS.split(', '))} FROM entry CROSS JOIN item"
+    " ON item.pk = entry.pk AND item.sk = entry.sk WHERE (expires_at IS NULL OR expires_at > ?) AND"
+)
+_EXPIRED: Final = f"SELECT pk, sk, {', '.join(INDEXES)} FROM item WHERE expires_at <= ? LIMIT ?"
+_LAG: Final = "SELECT upto, (SELECT seq FROM sqlite_sequence WHERE name = 'item') FROM indexed"
+_LAGGING: Final = [
+    f"SELECT '{name}', {name}, sk, pk FROM item WHERE id > :low AND id <= :high AND {name} IS NOT NULL"
+    for name in INDEXES
+]
+_INDEX: Final = f"INSERT OR IGNORE INTO entry {' UNION ALL '.join(_LAGGING)} ORDER BY 1, 2, 3, 4"
+_INDEXED: Final = "UPDATE indexed SET upto = ?"
+_ENTER: Final = "INSERT OR IGNORE INTO entry VALUES (?, ?, ?, ?)"
+_LEAVE: Final = "DELETE FROM entry WHERE name = ? AND value = ? AND sk = ? AND pk = ?"
 
 _ABOVE_TRAIL: Final = AUDIT_PREFIX[:-1] + chr(ord(AUDIT_PREFIX[-1]) + 1)
 _SCANNED: Final = ((("", ""), AUDIT_PREFIX), ((_ABOVE_TRAIL, ""), b""))
 """What a scan reads: from a key up to a partition, both excluded. To SQLite a blob is above every text."""
 
-_PURGE_EVERY: Final = 100  # writes of one process between two purges
+_TEND_EVERY: Final = 100  # writes of one process between two purges
+_INDEXED_AT_ONCE: Final = 1000
+_MOST_AT_ONCE: Final = 16  # rows of one INSERT
 _POLL: Final = 0.0001  # seconds between two looks at the lock
 _GATHER: Final = 0.0001  # seconds that a leader waits for others to join
 _FORK_PATIENCE: Final = 10.0  # seconds that a fork waits for connections in use
@@ -92,12 +128,16 @@ _Act = Callable[[sqlite3.Connection], None]
 
 
 class _Turn:
-    """A writer's place in the queue: what it wants done, and how that ended."""
+    """A writer's place in the queue: what it wants done, and how that ended.
 
-    __slots__ = ("act", "done", "error", "hold")
+    `row` tells that all it wants is this row, where there is none yet: such turns are done together.
+    """
 
-    def __init__(self, act: _Act) -> None:
+    __slots__ = ("act", "done", "error", "hold", "row")
+
+    def __init__(self, act: _Act, row: Row | None = None) -> None:
         self.act = act
+        self.row = row
         self.done = False
         self.error: TableError | None = None
         self.hold = threading.Lock()
@@ -226,7 +266,10 @@ class SqliteTable:
 
     def batch_get(self, keys: Sequence[tuple[str, str]]) -> list[Row | None]:
         validate_keys(keys)
-        return [self.get(pk, sk) for pk, sk in keys]
+        now = self._clock.now()
+        found = self._read(" UNION ALL ".join([_GET] * len(keys)), [x for key in keys for x in (now, *key)])
+        by_key = {(row.pk, row.sk): row for row in found}
+        return [by_key.get(key) for key in keys]
 
     def query(
         self,
@@ -240,7 +283,7 @@ class SqliteTable:
     ) -> list[Row]:
         validate_text("pk", pk, MAX_PK)
         validate_range(limit, prefix, after, before)
-        return self._range("pk", pk, span(prefix, after, before), limit, reverse=reverse)
+        return self._range(_SELECT, "pk", pk, span(prefix, after, before), limit, reverse=reverse)
 
     def by_index(
         self,
@@ -254,7 +297,11 @@ class SqliteTable:
     ) -> list[Row]:
         validate_index(index, value)
         validate_range(limit, after, before)
-        return self._range(index, value, span("", after, before), limit, reverse=reverse)
+        while self._lags():
+            self._take_turn(_Turn(_catch_up))
+        # What its row says now is what counts: an entry may be left over.
+        source = f"{_BY_INDEX} item.{index} = entry.value AND entry.name = '{index}' AND"
+        return self._range(source, "entry.value", value, span("", after, before), limit, reverse=reverse)
 
     def due(self, kind: str, upto: int, *, after: str | None = None, limit: int = 100) -> list[Row]:
         validate_text("kind", kind, MAX_KIND)
@@ -272,12 +319,20 @@ class SqliteTable:
 
     def write(self, ops: Sequence[Op]) -> None:
         validate_write(ops)
-        self._take_turn(lambda con: _apply(con, ops, self._clock.now()))
+        op = ops[0]
+        is_new = len(ops) == 1 and isinstance(op, Put) and op.expect is Expect.ABSENT
+        self._take_turn(
+            _Turn(
+                lambda con: _apply(con, ops, self._clock.now()),
+                op.row if is_new and isinstance(op, Put) else None,
+            )
+        )
         self._writes += 1
-        if self._writes % _PURGE_EVERY == 0:
-            # Nothing outside looks after the file's size. Twice as many rows may go as can have come.
+        if self._writes % _TEND_EVERY == 0:
+            # Nothing outside looks after the file. Twice as many rows may go as can have come.
             with suppress(TableError):
-                self.purge_expired(2 * _PURGE_EVERY)
+                self._take_turn(_Turn(_catch_up))
+                self.purge_expired(2 * _TEND_EVERY)
 
     def purge_expired(self, limit: int = MAX_LIMIT) -> int:
         """Free the space of up to `limit` expired rows; how many they were."""
@@ -285,9 +340,12 @@ class SqliteTable:
 
         def purge(con: sqlite3.Connection) -> None:
             nonlocal removed
-            removed = con.execute(_PURGE, (self._clock.now(), limit)).rowcount
+            expired = con.execute(_EXPIRED, (self._clock.now(), limit)).fetchall()
+            for pk, sk, *values in expired:
+                _remove(con, pk, sk, values)
+            removed = len(expired)
 
-        self._take_turn(purge)
+        self._take_turn(_Turn(purge))
         return removed
 
     def close(self) -> None:
@@ -300,14 +358,22 @@ class SqliteTable:
                 self._shared.lock_fd = -1
 
     def _range(
-        self, column: str, value: str, bounds: tuple[str, str | None], limit: int, *, reverse: bool
+        self,
+        source: str,
+        column: str,
+        value: str,
+        bounds: tuple[str, str | None],
+        limit: int,
+        *,
+        reverse: bool,
     ) -> list[Row]:
         low, high = bounds
-        below = "" if high is None else "AND sk < ?"
-        sql = f"{_SELECT} {column} = ? AND sk >= ? {below} ORDER BY sk {'DESC' if reverse else ''} LIMIT ?"
+        sk = column.replace("value", "sk") if column != "pk" else "sk"
+        below = "" if high is None else f"AND {sk} < ?"
+        sql = f"{source} {column} = ? AND {sk} >= ? {below} ORDER BY {sk} {'DESC' if reverse else ''} LIMIT ?"
         return self._read(sql, (self._clock.now(), value, low, *(() if high is None else (high,)), limit))
 
-    def _read(self, sql: str, parameters: tuple[str | int | bytes, ...]) -> list[Row]:
+    def _read(self, sql: str, parameters: Sequence[str | int | bytes]) -> list[Row]:
         with self._alone:
             con = self._shared.take()
             try:
@@ -318,10 +384,20 @@ class SqliteTable:
                 self._shared.idle.append(con)
         return [_row(columns) for columns in found]
 
-    def _take_turn(self, act: _Act) -> None:
-        """Have `act` done within a transaction that is committed when this returns."""
+    def _lags(self) -> bool:
+        with self._alone:
+            con = self._shared.take()
+            try:
+                upto, newest = con.execute(_LAG).fetchone()
+            except sqlite3.Error as error:
+                raise _fault(error) from error
+            finally:
+                self._shared.idle.append(con)
+        return bool(upto < (newest or 0))
+
+    def _take_turn(self, turn: "_Turn") -> None:
+        """Have a turn's act done within a transaction that is committed when this returns."""
         shared = self._shared
-        turn = _Turn(act)
         with shared.gate:
             shared.queue.append(turn)
             if shared.led:
@@ -362,7 +438,7 @@ class SqliteTable:
         try:
             with self._locked(), self._transaction() as con:
                 is_begun = True
-                for turn in turns:
+                for turn in _left_to_do(con, turns):
                     turn.error = _outcome(con, turn.act)
                 failure = Unacknowledged
                 con.execute("COMMIT")
@@ -443,31 +519,83 @@ def _outcome(con: sqlite3.Connection, act: _Act) -> TableError | None:
     return None
 
 
+def _left_to_do(con: sqlite3.Connection, turns: list[_Turn]) -> list[_Turn]:
+    """The turns that are still to be done, once the new rows of all that want no more than one have been written."""
+    rows = [_columns(turn.row, 1) for turn in turns if turn.row is not None]
+    while rows:
+        at_once = (
+            1 << min(len(rows), _MOST_AT_ONCE).bit_length() - 1
+        )  # few statements, that SQLite keeps prepared
+        some, rows = rows[:at_once], rows[at_once:]
+        sql = f"{_INSERT}{f', {_VALUES}' * (at_once - 1)} ON CONFLICT (pk, sk) DO NOTHING"
+        if con.execute(sql, [value for row in some for value in row]).rowcount < at_once:
+            con.execute("ROLLBACK")  # a row is there, or an expired one: each turn has to look for itself
+            con.execute("BEGIN IMMEDIATE")
+            return turns
+    return [turn for turn in turns if turn.row is None]
+
+
 def _apply(con: sqlite3.Connection, ops: Sequence[Op], now: int) -> None:
     """Check every condition, then write; no two ops touch one row, so none changes what another one sees."""
-    states = [con.execute(_STATE, (now, *key_of(op))).fetchone() for op in ops]
+    found = [con.execute(_STATE, key_of(op)).fetchone() for op in ops]
+    states = [state if state and (state[2] is None or state[2] > now) else None for state in found]
     failed = [
         place for place, (op, state) in enumerate(zip(ops, states, strict=True)) if not _holds(op, state)
     ]
     if failed:
         raise Conflict(failed)
-    for op, state in zip(ops, states, strict=True):
-        version, number = state or (0, 0)
+    for op, there, state in zip(ops, found, states, strict=True):
+        if there and (state is None or isinstance(op, Delete)):
+            _remove(con, *key_of(op), there[3:])
         match op:
+            case Put(row) if state:
+                _replace(con, row, state)
             case Put(row):
-                due = (row.due.kind, due_position(row)) if row.due else (None, None)
-                index = [row.index.get(name) for name in INDEXES]
-                con.execute(_PUT, (row.pk, row.sk, version + 1, 0, row.body, row.expires_at, *due, *index))
+                con.execute(_INSERT, _columns(row, 1))
             case Add(pk, sk, n) if state:
-                con.execute(_ADD, (number + n, pk, sk))
+                con.execute(_ADD, (state[1] + n, pk, sk))
             case Add(pk, sk, n):
-                con.execute(_PUT, (pk, sk, 1, n, b"", None, None, None, *(None for _ in INDEXES)))
-            case Delete(pk, sk):
-                con.execute(_DELETE, (pk, sk))
+                con.execute(_INSERT, _columns(Row(pk=pk, sk=sk), 1, n))
 
 
-def _holds(op: Op, state: tuple[int, int] | None) -> bool:
-    """Whether the row, given by version and number, is what the op expects."""
+def _replace(con: sqlite3.Connection, row: Row, state: tuple[Any, ...]) -> None:
+    """Write over a row, and over its entries at once: the row keeps its id, so no later round would see them."""
+    pk, sk, *columns = _columns(row, state[0] + 1)
+    con.execute(_UPDATE, (*columns, pk, sk))
+    if tuple(columns[6:]) != state[3:]:
+        _unindex(con, pk, sk, state[3:])
+        con.executemany(_ENTER, [(name, value, sk, pk) for name, value in row.index.items()])
+
+
+def _remove(con: sqlite3.Connection, pk: str, sk: str, values: Sequence[str | None]) -> None:
+    con.execute(_DELETE, (pk, sk))
+    _unindex(con, pk, sk, values)
+
+
+def _unindex(con: sqlite3.Connection, pk: str, sk: str, values: Sequence[str | None]) -> None:
+    for name, value in zip(INDEXES, values, strict=True):
+        if value is not None:
+            con.execute(_LEAVE, (name, value, sk, pk))
+
+
+def _catch_up(con: sqlite3.Connection) -> None:
+    """Write the entries of the oldest rows that lack them."""
+    upto, newest = con.execute(_LAG).fetchone()
+    if newest is not None and upto < newest:
+        high = min(upto + _INDEXED_AT_ONCE, newest)
+        con.execute(_INDEX, {"low": upto, "high": high})
+        con.execute(_INDEXED, (high,))
+
+
+def _columns(row: Row, version: int, number: int = 0) -> tuple[Any, ...]:
+    """The values of _COLUMNS."""
+    due = (row.due.kind, due_position(row)) if row.due else (None, None)
+    get = row.index.get
+    return row.pk, row.sk, version, number, row.body, row.expires_at, *due, *[get(name) for name in INDEXES]
+
+
+def _holds(op: Op, state: tuple[Any, ...] | None) -> bool:
+    """Whether the row, given by version, number and more, is what the op expects."""
     if isinstance(op, Add):
         low, high = add_bounds(op)
         return low <= (state[1] if state else 0) + op.n <= high
@@ -524,6 +652,8 @@ def _prepare(con: sqlite3.Connection) -> None:
         (things,) = con.execute("SELECT count(*) FROM sqlite_schema").fetchone()
         if not (application or version or things):
             con.executescript(_SCHEMA)
+        elif application == APPLICATION_ID and version == 1:
+            con.executescript(_FROM_1)
         elif application != APPLICATION_ID:
             raise TableError("the file belongs to another program")
         elif version > SCHEMA_VERSION:
