@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Final, Protocol, TypeVar
 
-from chalicelib import ids, last_use
+from chalicelib import audit, ids, last_use
 from chalicelib.access_keys import Caller
 from chalicelib.audit import Event, Trail
 from chalicelib.clock import Clock
@@ -118,7 +118,10 @@ class Service:
         if trail is None:
             table = self.table(domain)
             with self._lock:
-                trail = self._trails.get(domain) or Trail(table, domain, self.clock, self.settings.audit_days)
+                shards = audit.SHARDS if self.settings.table == "dynamodb" else 1
+                trail = self._trails.get(domain) or Trail(
+                    table, domain, self.clock, self.settings.audit_days, shards=shards
+                )
                 self._trails[domain] = trail
         return trail
 

@@ -341,7 +341,7 @@ def read_json(body: bytes) -> dict[str, Any]:
     if not body:
         return {}
     try:
-        value = json.loads(body.decode(), object_pairs_hook=_unique, parse_constant=_refuse_constant)
+        value = _JSON.decode(body.decode())
     except (ValueError, RecursionError):
         raise InvalidParameter("The body is a JSON object in UTF-8 without duplicate names.") from None
     if not isinstance(value, dict):
@@ -358,6 +358,9 @@ def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 def _refuse_constant(_name: str) -> None:
     raise ValueError
+
+
+_JSON: Final = json.JSONDecoder(object_pairs_hook=_unique, parse_constant=_refuse_constant)
 
 
 def nest(flat: Mapping[str, str]) -> dict[str, Any]:

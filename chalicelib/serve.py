@@ -8,6 +8,7 @@ Beside the API the port answers GET `/health` (the process lives), GET `/ready` 
 with KEYSTEAD_METRICS_TOKEN as bearer token, GET `/metrics` (Prometheus' text format, all workers together).
 """
 
+import gc
 import hmac
 import json
 import logging
@@ -36,6 +37,8 @@ from chalicelib.table.port import TableError
 _log: Final = logging.getLogger("keystead")
 _access: Final = logging.getLogger("keystead.access")
 _STOP_SECONDS: Final = 15
+_GARBAGE: Final = 10_000
+"""New objects until the youngest are searched for garbage; Python's own choice is 700."""
 _CRASHES: Final = 20
 _CRASHES_SECONDS: Final = 60.0
 _BUCKETS: Final = (0.001, 0.002, 0.004, 0.008, 0.016, 0.032, 0.064, 0.128, 0.256, 0.512, 1.0, 2.0, 5.0)
@@ -117,6 +120,10 @@ def application() -> WSGIApplication:
     schedule.start_timer(service)
     api = wsgi.application(gateway)
     readiness = _Readiness(service)
+    # Calls leave no cycles behind, and what is there by now stays: looking for garbage in it costs 4 % of the time.
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(_GARBAGE)
 
     def serve(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
         if environ["REQUEST_METHOD"] == "GET" and "HTTP_AUTHORIZATION" not in environ:

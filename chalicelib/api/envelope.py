@@ -2,10 +2,12 @@
 
 import json
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Final
 
 from chalicelib.api.http import Reply
 from chalicelib.errors import ApiError
+
+_JSON: Final = json.JSONEncoder(separators=(",", ":"))
 
 
 def answer(request_id: str, members: Mapping[str, Any], trace_id: str = "") -> Reply:
@@ -19,7 +21,7 @@ def refusal(request_id: str, error: ApiError, trace_id: str = "") -> Reply:
 
 
 def _reply(response: Mapping[str, Any], trace_id: str) -> Reply:
-    body = json.dumps({"Response": response}, separators=(",", ":")).encode()
+    body = _JSON.encode({"Response": response}).encode()
     reply = Reply(body)
     if trace_id:
         # The Node SDK reports the trace id of the answer.

@@ -4,6 +4,7 @@ Two steps, because the key is looked up in between: `read_claim` answers what a 
 whether the holder of the key says so. Source: the product document, corrected by what the clients of tests/wire send.
 """
 
+import functools
 import hashlib
 import hmac
 import re
@@ -249,7 +250,7 @@ def _check_signed_headers(headers: Mapping[str, str], signed: tuple[str, ...], s
 def _verify_tc3(
     request: Request, claim: Claim, credentials: SigningKeys, hosts: tuple[str, ...], now: int
 ) -> None:
-    if claim.scope_date != date.fromordinal(_EPOCH + claim.timestamp // _DAY).isoformat():
+    if claim.scope_date != _date(claim.timestamp // _DAY):
         raise SignatureFailure(
             "The date in Credential is not the UTC date of X-TC-Timestamp: derive both from one reading of the "
             f"clock. The server's time is {_clock(now)}."
@@ -274,6 +275,12 @@ def _verify_tc3(
         f"SignedHeaders {';'.join(claim.signed_headers)} and scope {scope}. If all are equal, check the SecretKey. "
         f"The server's time is {_clock(now)}."
     )
+
+
+@functools.lru_cache(maxsize=16)
+def _date(day: int) -> str:
+    """The date of the `day`th day after 1970-01-01."""
+    return date.fromordinal(_EPOCH + day).isoformat()
 
 
 def _canonical_requests(

@@ -1,5 +1,6 @@
 """The front door of a server on one machine: any WSGI server (PEP 3333)."""
 
+import functools
 import re
 from collections.abc import Iterable
 from http import HTTPStatus
@@ -13,6 +14,7 @@ from chalicelib.api.signature import MAX_TC3_POST
 from chalicelib.errors import ApiError, InvalidRequest
 
 _CHUNK: Final = 64 * 1024
+_STATUS: Final = {status.value: f"{status.value} {status.phrase}" for status in HTTPStatus}
 _LENGTH = re.compile(r"[0-9]{1,18}")
 
 
@@ -27,7 +29,7 @@ def application(gateway: Gateway) -> WSGIApplication:
         else:
             reply = gateway(request)
         start_response(
-            f"{reply.status} {HTTPStatus(reply.status).phrase}",
+            _STATUS[reply.status],
             [*reply.headers, ("Content-Length", str(len(reply.body)))],
         )
         return [reply.body]
@@ -37,7 +39,7 @@ def application(gateway: Gateway) -> WSGIApplication:
 
 def _request(environ: WSGIEnvironment) -> Request:
     headers = {
-        key[5:].replace("_", "-").lower(): value
+        _name(key): value
         for key, value in environ.items()
         if key.startswith("HTTP_") and isinstance(value, str)
     }
@@ -55,6 +57,12 @@ def _request(environ: WSGIEnvironment) -> Request:
         body=_body(environ, headers),
         source_ip=environ.get("REMOTE_ADDR") or "",
     )
+
+
+@functools.lru_cache(maxsize=256)
+def _name(key: str) -> str:
+    """`HTTP_X_TC_ACTION` -> `x-tc-action`."""
+    return key[5:].replace("_", "-").lower()
 
 
 def _absolute(target: str) -> tuple[str, str]:

@@ -6,6 +6,7 @@ harmless (`params.RECORDED`). An event is never written over: what turns out lat
 docs/audit.md says how events are found, sealed and verified.
 """
 
+import functools
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -32,6 +33,7 @@ from chalicelib.table.port import (
 )
 
 SHARDS: Final = 8
+"""Over how many partitions the events of an account and day may be spread."""
 DAY: Final = 86400
 SEAL: Final = "seal_audit"
 """The job that events are due for from the second in which they are written."""
@@ -104,7 +106,7 @@ class Event:
             "error": self.error_code,
             "warning": self.warning,
         }
-        return {name: value for name, value in members.items() if value not in ("", [], {})}
+        return {name: value for name, value in members.items() if value or value is False}
 
 
 def by_service(  # noqa: PLR0917 - as many as an event says
@@ -138,10 +140,16 @@ class _Entry:
 
 
 class Trail:
-    """The events of one domain, a region's or identity's, as this process writes them."""
+    """The events of one domain, a region's or identity's, as this process writes them.
 
-    def __init__(self, table: Table, domain: str, clock: Clock, keep_days: int) -> None:
+    They are spread over `shards` partitions of their day, at most SHARDS: one, where the table is one file.
+    """
+
+    def __init__(
+        self, table: Table, domain: str, clock: Clock, keep_days: int, *, shards: int = SHARDS
+    ) -> None:
         self._table = table
+        self._shards = shards
         self._kind = due_kind(SEAL, domain)
         self._clock = clock
         self._keep_days = keep_days
@@ -233,10 +241,9 @@ class Trail:
         if announces:
             members["announces"] = True
         members["chain"] = link.members()
-        day = datetime.fromtimestamp(event.at_ms / 1000, UTC).strftime("%Y%m%d")
-        shard = int(event.id[-1], 16) % SHARDS
+        shard = int(event.id[-1], 16) % self._shards
         row = Row(
-            pk=f"{AUDIT_PREFIX}{event.account}#{day}#{shard}",
+            pk=f"{AUDIT_PREFIX}{event.account}#{_day(event.at_ms // 1000 // DAY)}#{shard}",
             sk=f"{event.at_ms:013d}#{event.id}" + (f"#{part}" if part > 1 else ""),
             body=record.encode(members),
             expires_at=event.at_ms // 1000 + self._keep_days * DAY,
@@ -246,6 +253,11 @@ class Trail:
         return _Entry(
             link, row, tuple(Put(each, Expect.ABSENT) for each in (row, *_pointers(row, event, shard)))
         )
+
+
+@functools.lru_cache(maxsize=32)
+def _day(number: int) -> str:
+    return datetime.fromtimestamp(number * DAY, UTC).strftime("%Y%m%d")
 
 
 def pointed(row: Row) -> tuple[str, str]:

@@ -167,8 +167,9 @@ def _of_request(tables: Sequence[Table], query: Query, high: str, request_id: st
     if at_ms is None:
         return []
     prefix = f"{at_ms:013d}#{request_id}"
-    pk = _partition(query.account, at_ms // _MILLISECONDS // DAY, int(request_id[-1], 16) % SHARDS)
-    rows = [row for table in tables for row in table.query(pk, prefix=prefix)]
+    day = at_ms // _MILLISECONDS // DAY
+    partitions = [_partition(query.account, day, shard) for shard in {0, int(request_id[-1], 16) % SHARDS}]
+    rows = [row for table in tables for pk in partitions for row in table.query(pk, prefix=prefix)]
     found = [_Found(row.sk, row) for row in rows if query.low < row.sk < high]
     return sorted(found, key=lambda each: each.sk, reverse=True)
 

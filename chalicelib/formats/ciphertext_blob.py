@@ -4,6 +4,7 @@ version = 1 (1 byte) | key id (16) | backing key version (4) | message (KS-FMT-4
 """
 
 import binascii
+import functools
 import uuid
 from dataclasses import dataclass
 from typing import Final
@@ -28,10 +29,7 @@ class CiphertextBlob:
 
 def encode(key_id: str, backing_version: int, message: bytes) -> str:
     """The blob. Raises ValueError unless `key_id` is a UUID in lower case, OverflowError past 32 bits of version."""
-    key_uuid = uuid.UUID(key_id)
-    if str(key_uuid) != key_id:
-        raise ValueError("a key id is a UUID in lower case")
-    return _base64(VERSION + key_uuid.bytes + backing_version.to_bytes(4) + message)
+    return _base64(VERSION + _bytes(key_id) + backing_version.to_bytes(4) + message)
 
 
 def decode(text: str) -> CiphertextBlob:
@@ -45,7 +43,7 @@ def decode(text: str) -> CiphertextBlob:
     if blob[:1] != VERSION or len(blob) <= _HEADER or _base64(blob) != text:
         raise Damaged
     return CiphertextBlob(
-        key_id=str(uuid.UUID(bytes=blob[1:17])),
+        key_id=_text(blob[1:17]),
         backing_version=int.from_bytes(blob[17:_HEADER]),
         message=blob[_HEADER:],
     )
@@ -57,6 +55,19 @@ def associated_data_for(key_id: str, backing_version: int, context: bytes) -> by
     Account and region are authenticated by the key token's binding.
     """
     return associated_data("ciphertext-blob", VERSION, key_id, backing_version, context)
+
+
+@functools.lru_cache(maxsize=1024)
+def _bytes(key_id: str) -> bytes:
+    key_uuid = uuid.UUID(key_id)
+    if str(key_uuid) != key_id:
+        raise ValueError("a key id is a UUID in lower case")
+    return key_uuid.bytes
+
+
+@functools.lru_cache(maxsize=1024)
+def _text(key_uuid: bytes) -> str:
+    return str(uuid.UUID(bytes=key_uuid))
 
 
 def _base64(blob: bytes) -> str:

@@ -7,6 +7,7 @@ import json
 from typing import Any, Final
 
 VERSION: Final = 1
+_JSON: Final = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"))
 
 
 class UnreadableRecord(Exception):
@@ -15,7 +16,7 @@ class UnreadableRecord(Exception):
 
 def encode(members: dict[str, Any]) -> bytes:
     """The bytes of a record."""
-    return b"\x01" + json.dumps(members, ensure_ascii=False, separators=(",", ":")).encode()
+    return b"\x01" + _JSON.encode(members).encode()
 
 
 def decode(body: bytes) -> dict[str, Any]:

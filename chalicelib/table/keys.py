@@ -13,12 +13,14 @@
 """
 
 import base64
+import functools
 from collections.abc import Iterable
 from typing import Any, Final
 from urllib.parse import quote
 
 from chalicelib.formats import record
 from chalicelib.formats.canonical import associated_data
+from chalicelib.formats.record import UnreadableRecord
 from chalicelib.hsm.port import KeyKind
 from chalicelib.model.key import USER, BackingKey, Key, KeyState, Origin
 from chalicelib.table import tokens
@@ -44,6 +46,7 @@ def backing_row_key(account: str, region: str, key_id: str, version: int) -> tup
     return f"K#{account}#{region}#{key_id}", f"V#{version:08d}"
 
 
+@functools.lru_cache(maxsize=4096)
 def backing_binding(account: str, region: str, key_id: str, version: int) -> bytes:
     """What the key token of a backing key is bound to."""
     return associated_data("cmk", account, region, key_id, version)
@@ -198,7 +201,10 @@ def _quota(key: Key, change: int, most: int | None) -> list[Op]:
 
 def from_row(row: Row) -> Key:
     """The key in a row; older backing keys are not in it."""
-    return _key(record.decode(row.body), row.version)
+    key = _read(row.body, row.version)
+    if key is None:
+        raise UnreadableRecord("a key that was destroyed")
+    return key
 
 
 def backing_from_row(row: Row) -> BackingKey:
@@ -230,7 +236,14 @@ def list_all(table: Table, account: str, region: str) -> list[Key]:
 
 def is_tombstone(row: Row) -> bool:
     """Whether the row only remembers that there was a key of that id."""
-    return "tombstone" in record.decode(row.body)
+    return _read(row.body, row.version) is None
+
+
+@functools.lru_cache(maxsize=1024)
+def _read(body: bytes, version: int) -> Key | None:
+    """The key that a row's body stands for, None for a tombstone; remembered, since one key serves many calls."""
+    members = record.decode(body)
+    return None if "tombstone" in members else _key(members, version)
 
 
 def _row(key: Key) -> Row:

@@ -60,7 +60,7 @@ _TABLES: Final = f"""
 CREATE TABLE item (
     pk TEXT NOT NULL, sk TEXT NOT NULL, version INTEGER NOT NULL, number INTEGER NOT NULL, body BLOB NOT NULL,
     expires_at INTEGER, due_kind TEXT, due_position TEXT, {", ".join(f"{name} TEXT" for name in INDEXES)},
-    id INTEGER PRIMARY KEY AUTOINCREMENT,
+    id INTEGER PRIMARY KEY,
     UNIQUE (pk, sk)
 );
 CREATE INDEX item_expires_at ON item (expires_at) WHERE expires_at IS NOT NULL;
@@ -103,13 +103,15 @@ _BY_INDEX: Final = (
     " ON item.pk = entry.pk AND item.sk = entry.sk WHERE (expires_at IS NULL OR expires_at > ?) AND"
 )
 _EXPIRED: Final = f"SELECT pk, sk, {', '.join(INDEXES)} FROM item WHERE expires_at <= ? LIMIT ?"
-_LAG: Final = "SELECT upto, (SELECT seq FROM sqlite_sequence WHERE name = 'item') FROM indexed"
+_LAG: Final = "SELECT upto, (SELECT max(id) FROM item) FROM indexed"
 _LAGGING: Final = [
     f"SELECT '{name}', {name}, sk, pk FROM item WHERE id > :low AND id <= :high AND {name} IS NOT NULL"
     for name in INDEXES
 ]
 _INDEX: Final = f"INSERT OR IGNORE INTO entry {' UNION ALL '.join(_LAGGING)} ORDER BY 1, 2, 3, 4"
 _INDEXED: Final = "UPDATE indexed SET upto = ?"
+_STEP_BACK: Final = "UPDATE indexed SET upto = min(upto, (SELECT ifnull(max(id), 0) FROM item))"
+"""After removals: the next row may be given the id of one that was removed."""
 _ENTER: Final = "INSERT OR IGNORE INTO entry VALUES (?, ?, ?, ?)"
 _LEAVE: Final = "DELETE FROM entry WHERE name = ? AND value = ? AND sk = ? AND pk = ?"
 
@@ -120,6 +122,7 @@ _SCANNED: Final = ((("", ""), AUDIT_PREFIX), ((_ABOVE_TRAIL, ""), b""))
 _TEND_EVERY: Final = 100  # writes of one process between two purges
 _INDEXED_AT_ONCE: Final = 1000
 _MOST_AT_ONCE: Final = 16  # rows of one INSERT
+_CHECKPOINT_PAGES: Final = 4000  # of the log: the ends of the indexes are written again and again until then
 _POLL: Final = 0.0001  # seconds between two looks at the lock
 _GATHER: Final = 0.0001  # seconds that a leader waits for others to join
 _FORK_PATIENCE: Final = 10.0  # seconds that a fork waits for connections in use
@@ -343,6 +346,7 @@ class SqliteTable:
             expired = con.execute(_EXPIRED, (self._clock.now(), limit)).fetchall()
             for pk, sk, *values in expired:
                 _remove(con, pk, sk, values)
+            con.execute(_STEP_BACK)
             removed = len(expired)
 
         self._take_turn(_Turn(purge))
@@ -436,9 +440,14 @@ class SqliteTable:
         failure: type[TableError] = Busy
         is_begun = False
         try:
-            with self._locked(), self._transaction() as con:
+            with self._locked(), self._connection() as con:
+                failure = Unacknowledged
+                if _insert(con, [turn.row for turn in turns]):
+                    return
+                failure = Busy
+                con.execute("BEGIN IMMEDIATE")
                 is_begun = True
-                for turn in _left_to_do(con, turns):
+                for turn in turns:
                     turn.error = _outcome(con, turn.act)
                 failure = Unacknowledged
                 con.execute("COMMIT")
@@ -459,11 +468,11 @@ class SqliteTable:
                 turn.done = True
 
     @contextmanager
-    def _transaction(self) -> Iterator[sqlite3.Connection]:
+    def _connection(self) -> Iterator[sqlite3.Connection]:
+        """A connection for the caller alone; a transaction that is left open is rolled back."""
         with self._alone:
             con = self._shared.take()
             try:
-                con.execute("BEGIN IMMEDIATE")
                 yield con
             finally:
                 if con.in_transaction:
@@ -505,6 +514,7 @@ class SqliteTable:
             con.execute("PRAGMA journal_mode = WAL")
             con.execute("PRAGMA synchronous = FULL")
             con.execute("PRAGMA secure_delete = ON")  # what is deleted is overwritten
+            con.execute(f"PRAGMA wal_autocheckpoint = {_CHECKPOINT_PAGES}")
         except sqlite3.Error as error:
             raise _fault(error) from error
         return con
@@ -519,20 +529,26 @@ def _outcome(con: sqlite3.Connection, act: _Act) -> TableError | None:
     return None
 
 
-def _left_to_do(con: sqlite3.Connection, turns: list[_Turn]) -> list[_Turn]:
-    """The turns that are still to be done, once the new rows of all that want no more than one have been written."""
-    rows = [_columns(turn.row, 1) for turn in turns if turn.row is not None]
-    while rows:
-        at_once = (
-            1 << min(len(rows), _MOST_AT_ONCE).bit_length() - 1
-        )  # few statements, that SQLite keeps prepared
-        some, rows = rows[:at_once], rows[at_once:]
-        sql = f"{_INSERT}{f', {_VALUES}' * (at_once - 1)} ON CONFLICT (pk, sk) DO NOTHING"
-        if con.execute(sql, [value for row in some for value in row]).rowcount < at_once:
-            con.execute("ROLLBACK")  # a row is there, or an expired one: each turn has to look for itself
-            con.execute("BEGIN IMMEDIATE")
-            return turns
-    return [turn for turn in turns if turn.row is None]
+def _insert(con: sqlite3.Connection, rows: Sequence[Row | None]) -> bool:
+    """Write new rows in one statement, which is a transaction of its own; False if none of them was written.
+
+    That is so where a row is there already, or an expired one, or something else is wanted than new rows; and where
+    there is no room, which each of the rows shall find out for itself.
+    """
+    columns = [_columns(row, 1) for row in rows if row is not None]
+    if not len(rows) == len(columns) <= _MOST_AT_ONCE:
+        return False
+    try:
+        con.execute(
+            _INSERT + f", {_VALUES}" * (len(columns) - 1), [value for row in columns for value in row]
+        )
+    except sqlite3.IntegrityError:
+        return False
+    except sqlite3.Error as error:
+        if error.sqlite_errorcode & 0xFF in (sqlite3.SQLITE_FULL, sqlite3.SQLITE_BUSY):
+            return False
+        raise
+    return True
 
 
 def _apply(con: sqlite3.Connection, ops: Sequence[Op], now: int) -> None:
@@ -547,6 +563,7 @@ def _apply(con: sqlite3.Connection, ops: Sequence[Op], now: int) -> None:
     for op, there, state in zip(ops, found, states, strict=True):
         if there and (state is None or isinstance(op, Delete)):
             _remove(con, *key_of(op), there[3:])
+            con.execute(_STEP_BACK)
         match op:
             case Put(row) if state:
                 _replace(con, row, state)

@@ -282,6 +282,11 @@ class BrokenTable(SqliteTable):
             raise Busy
         return super().get(pk, sk)
 
+    def batch_get(self, keys: Sequence[tuple[str, str]]) -> list[Row | None]:
+        if self.reads_fail:
+            raise Busy
+        return super().batch_get(keys)
+
     def query(self, *args: Any, **kwargs: Any) -> list[Row]:
         if self.reads_fail:
             raise Busy
