@@ -30,7 +30,7 @@ from chalicelib.policy.request import Request, pairs
 from chalicelib.policy_store import PolicyStore
 from chalicelib.role_store import RoleStore
 from chalicelib.sealed_row import RowSeal, RowSeals
-from chalicelib.secret_store import SecretStore
+from chalicelib.secret_store import Listings, SecretStore
 from chalicelib.settings import Settings
 from chalicelib.table.port import Add, Conflict, Expect, Op, Put, Row, Table, add_bounds, due_kind, key_of
 from chalicelib.table.replicas import REPLICATE
@@ -82,6 +82,8 @@ class Service:
         self._lock = threading.RLock()
         self.seals = RowSeals(lambda: self.table(IDENTITY), lambda: self.hsm(IDENTITY))
         """What tells the rows that decide about access from those that somebody else wrote."""
+        self.listings = Listings()
+        """The lists of secrets that were read last."""
         self.hints: dict[tuple[str, ...], tuple[str, ...]] = {}
         """Which rows the last call on a resource needed: saves a second read, decides nothing."""
         self.uses: dict[tuple[str, str, str], int] = {}

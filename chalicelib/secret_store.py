@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import functools
+import threading
+from collections import OrderedDict
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 from chalicelib import audit
@@ -10,11 +13,11 @@ from chalicelib.errors import AccessKmsError, ApiError, CmkNotFound, ResourceNot
 from chalicelib.formats import sealed_value
 from chalicelib.hsm.port import Damaged
 from chalicelib.key_store import DEFAULT_SECRETS_ALIAS, SSM
-from chalicelib.model.secret import Secret, SecretVersion
+from chalicelib.model.secret import Secret, SecretState, SecretVersion
 from chalicelib.table import keys as key_rows
 from chalicelib.table import replicas
 from chalicelib.table import secrets as rows
-from chalicelib.table.port import MAX_OPS, Conflict
+from chalicelib.table.port import MAX_OPS, MAX_TIME, Conflict
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -24,7 +27,45 @@ if TYPE_CHECKING:
     from chalicelib.table.port import Op, Row, Table
 
 _MAX_HINTS: Final = 100_000
+_MAX_LISTED: Final = 10_000
 _PURGE_AT_ONCE: Final = 20
+
+
+@dataclass(frozen=True, slots=True)
+class Listing:
+    """All secrets of an account in a region, as they were at one version of its lists."""
+
+    version: int
+    secrets: list[Secret]
+    first_gone_at: int
+    """When the first of them is past its deletion date."""
+
+
+class Listings:
+    """The lists that were read last, each good until its version is another one. Safe to call from many threads."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._read: OrderedDict[tuple[str, str], Listing] = OrderedDict()
+
+    def read(self, table: Table, account: str, region: str) -> Listing:
+        """The list, in one read where nothing has changed since the last call."""
+        # Before the lines: what changes in between changes the version, too.
+        version = rows.lines_version(table, account, region)
+        listing = self._read.get((account, region))
+        if listing is None or listing.version != version:
+            secrets = rows.list_all(table, account, region)
+            dates = [s.delete_at for s in secrets if s.state is SecretState.PENDING_DELETE]
+            listing = Listing(version, secrets, min(dates, default=MAX_TIME))
+            self._remember((account, region), listing)
+        return listing
+
+    def _remember(self, place: tuple[str, str], listing: Listing) -> None:
+        with self._lock:
+            self._read[place] = listing
+            self._read.move_to_end(place)
+            while sum(len(each.secrets) for each in self._read.values()) > _MAX_LISTED:
+                self._read.popitem(last=False)
 
 
 class SecretStore:
@@ -58,8 +99,10 @@ class SecretStore:
 
     def list_all(self) -> list[Secret]:
         """Every secret that is not gone, oldest first, without versions."""
-        found = rows.list_all(self._ctx.table, self._account, self._region)
-        return [s for s in found if not s.is_gone(self._ctx.now)]
+        listing = self._ctx.service.listings.read(self._ctx.table, self._account, self._region)
+        if self._ctx.now < listing.first_gone_at:
+            return listing.secrets
+        return [s for s in listing.secrets if not s.is_gone(self._ctx.now)]
 
     def visible(self) -> list[Secret]:
         """As `list_all`, but only what the caller may see in the called list, which is authorised by this."""

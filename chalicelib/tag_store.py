@@ -23,7 +23,7 @@ from chalicelib.policy.document import PolicyError, split_resource
 from chalicelib.secret_store import SecretStore
 from chalicelib.table import keys as key_rows
 from chalicelib.table import secrets as secret_rows
-from chalicelib.table.port import key_of
+from chalicelib.table.port import Add, key_of
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Mapping, Sequence
@@ -159,7 +159,8 @@ def change_many(
             (item,) = find(ctx, [place])
             if item is None:
                 raise ResourceDescriptionError("The resource does not exist.")
-            ops += change(item, given, taken)
+            # Several secrets change the version of one list.
+            ops += [op for op in change(item, given, taken) if not isinstance(op, Add) or op not in ops]
         except ApiError as error:
             failed.append((resource, error))
     if len(failed) == len(set(resources)):

@@ -5,11 +5,12 @@
 | the secret: metadata, state, version index | `S#<account>#<region>#<name>` | `M` |
 | one version's sealed value | same | `V#<version id>` |
 | its line in lists | `LS#<account>#<region>` | `<created ms>#<name>` |
-| the quota | `CT#<account>#<region>` | `secrets` |
+| the quota; its version changes with any line | `CT#<account>#<region>` | `secrets` |
 
 A secret past its deletion date counts as absent although its rows may still be there: see `Secret.is_gone`.
 """
 
+import functools
 from typing import Any, Final
 
 from chalicelib.formats import record
@@ -50,8 +51,14 @@ def replace(old: Secret, new: Secret) -> list[Op]:
     return [
         Put(_row(new), old.row_version),
         Put(_list_row(new), Expect.EXISTS),
+        *([lines_changed(new)] if _line(new) != _line(old) else []),
         *replicas.follow(old, new),
     ]
+
+
+def lines_changed(secret: Secret) -> Op:
+    """The op that gives the account's lists in the region a new version."""
+    return Add(f"CT#{secret.account}#{secret.region}", "secrets", 0)
 
 
 def delete(secret: Secret) -> list[Op]:
@@ -84,11 +91,23 @@ def delete_value(secret: Secret, version_id: str) -> Op:
 
 def from_row(row: Row) -> Secret:
     """The secret in a row."""
-    return _secret(record.decode(row.body), row.version)
+    return _read(row.body, row.version)
+
+
+@functools.lru_cache(maxsize=1024)
+def _read(body: bytes, version: int) -> Secret:
+    """The secret that a row's body stands for; remembered, since one secret is read by many calls."""
+    return _secret(record.decode(body), version)
+
+
+def lines_version(table: Table, account: str, region: str) -> int:
+    """What is another number after any change of what `list_all` answers."""
+    row = table.get(f"CT#{account}#{region}", "secrets")
+    return row.version if row is not None else 0
 
 
 def list_all(table: Table, account: str, region: str) -> list[Secret]:
-    """Every secret of the account in the region, oldest first, without its versions."""
+    """Every secret of the account in the region, oldest first, without its versions and what only they need."""
     secrets: list[Secret] = []
     after = None
     while True:
@@ -118,8 +137,16 @@ def _list_sk(secret: Secret) -> str:
 
 def _list_row(secret: Secret) -> Row:
     return Row(
-        pk=f"LS#{secret.account}#{secret.region}", sk=_list_sk(secret), body=record.encode(_members(secret))
+        pk=f"LS#{secret.account}#{secret.region}", sk=_list_sk(secret), body=record.encode(_line(secret))
     )
+
+
+def _line(secret: Secret) -> dict[str, Any]:
+    """What lists need: no list changes with a new version of a secret."""
+    members = _members(secret)
+    del members["serial"]
+    members.pop("source", None)
+    return members
 
 
 def _members(secret: Secret) -> dict[str, Any]:
@@ -163,7 +190,7 @@ def _secret(members: dict[str, Any], row_version: int) -> Secret:
         description=members["description"],
         state=SecretState(members["state"]),
         delete_at=members["delete"],
-        serial=members["serial"],
+        serial=members.get("serial", 0),
         versions=tuple(SecretVersion(*v) for v in members.get("versions", ())),
         tags=members["tags"],
         replicas=tuple(Replica(*r) for r in members.get("replicas", ())),

@@ -29,17 +29,15 @@ def list_secrets(
     # ProductName counts with SecretType 1 only.
     if secret_type or encrypt_type or instance_id or state >= len(_STATES):
         return {"TotalCount": 0, "SecretMetadatas": []}  # product secrets and their states: there are none
-    found = [
-        s
-        for s in listed
-        if search_secret_name in s.name
-        and _STATES[state] in (None, s.state)
-        and carries(s.tags, tag_filters or ())
-    ]
-    if order_type == 0:
-        found.reverse()
-    # Terraform searches for a name and takes the first match: the exact one has to lead.
-    found.sort(key=lambda s: s.name != search_secret_name)
+    found = listed if order_type else listed[::-1]
+    if state:
+        found = [s for s in found if s.state is _STATES[state]]
+    if tag_filters:
+        found = [s for s in found if carries(s.tags, tag_filters)]
+    if search_secret_name:
+        found = [s for s in found if search_secret_name in s.name]
+        # Terraform searches for a name and takes the first match: the exact one has to lead.
+        found.sort(key=lambda s: s.name != search_secret_name)
     page = found[offset : offset + (limit or DEFAULT_LIMIT)]
     return {
         "TotalCount": len(found),

@@ -167,3 +167,32 @@ class Hooked(Installation):
 def with_settings(clock: ManualClock, **settings: Any) -> Client:
     """The client of an installation with other settings."""
     return Installation(clock, Settings(throttle=False, credential_cache_seconds=0, **settings)).client("ssm")
+
+
+class CountingTable(SqliteTable):
+    """Counts calls."""
+
+    reads = writes = 0
+
+    def get(self, pk: str, sk: str) -> Row | None:
+        self.reads += 1
+        return super().get(pk, sk)
+
+    def batch_get(self, keys: Sequence[tuple[str, str]]) -> list[Row | None]:
+        self.reads += 1
+        return super().batch_get(keys)
+
+    def query(self, pk: str, **bounds: Any) -> list[Row]:
+        self.reads += 1
+        return super().query(pk, **bounds)
+
+    def write(self, ops: Sequence[Op]) -> None:
+        self.writes += 1
+        super().write(ops)
+
+
+class Counted(Installation):
+    """An installation that counts the calls of its regions' tables."""
+
+    def open_table(self, domain: str) -> Table:
+        return super().open_table(domain) if domain == IDENTITY else CountingTable(":memory:", self.clock)

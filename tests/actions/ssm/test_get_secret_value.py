@@ -1,14 +1,22 @@
 import base64
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 
 import pytest
 
 from chalicelib.clock import ManualClock
-from chalicelib.context import IDENTITY
-from chalicelib.table.port import Delete, Expect, Op, Put, Row, Table
-from chalicelib.table.sqlite import SqliteTable
-from tests.actions.ssm.arrange import DAY, STATES, VALUE, Hooked, make, outputs, value
+from chalicelib.table.port import Delete, Expect, Put, Row
+from tests.actions.ssm.arrange import (
+    DAY,
+    STATES,
+    VALUE,
+    Counted,
+    CountingTable,
+    Hooked,
+    make,
+    outputs,
+    value,
+)
 from tests.installation import SM, Client, Installation, refused
 
 
@@ -210,29 +218,6 @@ def test_a_write_in_the_middle_of_a_read_is_no_damage(
     installation.hooked.is_backwards = is_backwards
     installation.hooked.within_batch_get = lambda: change(other)
     assert value(ssm) == "new"
-
-
-class CountingTable(SqliteTable):
-    """Counts calls."""
-
-    reads = writes = 0
-
-    def get(self, pk: str, sk: str) -> Row | None:
-        self.reads += 1
-        return super().get(pk, sk)
-
-    def batch_get(self, keys: Sequence[tuple[str, str]]) -> list[Row | None]:
-        self.reads += 1
-        return [SqliteTable.get(self, pk, sk) for pk, sk in keys]
-
-    def write(self, ops: Sequence[Op]) -> None:
-        self.writes += 1
-        super().write(ops)
-
-
-class Counted(Installation):
-    def open_table(self, domain: str) -> Table:
-        return super().open_table(domain) if domain == IDENTITY else CountingTable(":memory:", self.clock)
 
 
 @pytest.mark.parametrize("version", ["v1", "SSM_Current"])

@@ -1,9 +1,18 @@
+import copy
 import json
+from collections.abc import Callable
 
 import pytest
 
-from tests.actions.ssm.arrange import DAY, VALUE, make, names, outputs
-from tests.installation import FIPS, Client, Installation, refused
+from chalicelib import secret_store
+from chalicelib.api.gateway import Gateway
+from chalicelib.clock import ManualClock
+from chalicelib.context import Service
+from chalicelib.model.secret import Secret
+from chalicelib.table import secrets as rows
+from chalicelib.table.sqlite import SqliteTable
+from tests.actions.ssm.arrange import DAY, VALUE, Counted, CountingTable, make, names, outputs
+from tests.installation import FIPS, SM, Client, Installation, refused
 
 
 def test_every_property_has_its_type_and_none_is_null(
@@ -207,3 +216,87 @@ def test_each_region_and_account_lists_its_own(installation: Installation, ssm: 
     make(elsewhere, "there")
     somebody = installation.client("ssm", who=installation.add_account())
     assert (names(ssm), names(elsewhere), names(somebody)) == (["here"], ["there"], [])
+
+
+# The list is kept from call to call
+
+
+def test_a_list_that_has_not_changed_costs_one_read(clock: ManualClock) -> None:
+    installation = Counted(clock)
+    ssm = installation.client("ssm")
+    for name in ("a", "b"):
+        make(ssm, name)
+    assert names(ssm) == ["b", "a"]
+    table = installation.service.table(SM)
+    assert isinstance(table, CountingTable)
+    table.reads = table.writes = 0
+    assert names(ssm) == ["b", "a"]
+    assert (table.reads, table.writes) == (1, 1)
+    ssm.PutSecretValue(SecretName="a", VersionId="v2", SecretString="new")
+    table.reads = 0
+    assert names(ssm) == ["b", "a"]
+    assert table.reads == 1, "no list shows versions"
+
+
+CHANGES: dict[str, Callable[[Client], object]] = {
+    "Create": lambda ssm: make(ssm, "new"),
+    "Describe": lambda ssm: ssm.UpdateDescription(SecretName="a", Description="other"),
+    "Disable": lambda ssm: ssm.DisableSecret(SecretName="a"),
+    "Schedule": lambda ssm: ssm.DeleteSecret(SecretName="off", RecoveryWindowInDays=1),
+    "Delete": lambda ssm: ssm.DeleteSecret(SecretName="off", RecoveryWindowInDays=0),
+    "Restore": lambda ssm: ssm.RestoreSecret(SecretName="going"),
+    "Enable": lambda ssm: ssm.EnableSecret(SecretName="off"),
+}
+
+
+@pytest.mark.parametrize("change", CHANGES)
+def test_another_process_sees_every_change_at_once(
+    installation: Installation, ssm: Client, change: str
+) -> None:
+    make(ssm, "a")
+    make(ssm, "off", state="Disabled")
+    make(ssm, "going", state="PendingDelete")
+    other = copy.copy(installation)
+    here = installation.service
+    other.service = Service(installation.settings, installation.clock, here.table, here.hsm)
+    other.gateway = Gateway(other.service)
+    there = other.client("ssm")
+    before = outputs(there.ListSecrets())
+    assert before == outputs(ssm.ListSecrets())
+    CHANGES[change](ssm)
+    after = outputs(there.ListSecrets())
+    assert after == outputs(ssm.ListSecrets())
+    assert after != before
+
+
+def test_a_secret_leaves_the_list_when_its_time_comes(ssm: Client, clock: ManualClock) -> None:
+    make(ssm, "stays")
+    make(ssm, "goes", state="PendingDelete")
+    assert sorted(names(ssm)) == ["goes", "stays"]
+    clock.advance(DAY)
+    assert names(ssm) == ["stays"]
+
+
+def secret(name: str, account: str) -> Secret:
+    return Secret(
+        uid=name,
+        account=account,
+        region=SM,
+        name=name,
+        creator_uin=account,
+        key_id="k",
+        default_key=False,
+        created_ms=1,
+    )
+
+
+def test_no_more_lists_are_kept_than_fit(clock: ManualClock) -> None:
+    table = SqliteTable(":memory:", clock)
+    listings = secret_store.Listings()
+    for n in range(12):
+        secrets = [secret(f"{n}-{i}", account=str(n)) for i in range(1_000)]
+        for begin in range(0, 1000, 33):
+            table.write([op for s in secrets[begin : begin + 33] for op in rows.create(s, 10_000)[:2]])
+        assert len(listings.read(table, str(n), SM).secrets) == 1000
+    assert len(listings._read) == 10
+    table.close()
