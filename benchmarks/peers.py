@@ -68,6 +68,7 @@ class Keystead:
             "PORT": str(port),
             "KEYSTEAD_THROTTLE": "off",
             "KEYSTEAD_WORKERS": str(workers),
+            "KEYSTEAD_MAX_SECRETS": "100000",
         }
         self._server = start(
             [sys.executable, "-m", "chalicelib.serve"], environment, home.with_suffix(".log")

@@ -89,7 +89,9 @@ COMMIT;
 _ALIVE: Final = "FROM item WHERE (expires_at IS NULL OR expires_at > ?) AND "
 _SELECT: Final = f"SELECT {_COLUMNS} {_ALIVE}"
 _GET: Final = _SELECT + "pk = ? AND sk = ?"
-_STATE: Final = f"SELECT version, number, expires_at, {', '.join(INDEXES)} FROM item WHERE pk = ? AND sk = ?"
+_STATE: Final = (
+    f"SELECT pk, sk, version, number, expires_at, {', '.join(INDEXES)} FROM item WHERE pk = ? AND sk = ?"
+)
 _VALUES: Final = f"({', '.join('?' * (8 + len(INDEXES)))})"
 _INSERT: Final = f"INSERT INTO item ({_COLUMNS}) VALUES {_VALUES}"
 _SET: Final = ", ".join(f"{name} = ?" for name in _COLUMNS.split(", ")[2:])
@@ -442,7 +444,7 @@ class SqliteTable:
         try:
             with self._locked(), self._connection() as con:
                 failure = Unacknowledged
-                if _insert(con, [turn.row for turn in turns]):
+                if _insert_alone(con, [turn.row for turn in turns]):
                     return
                 failure = Busy
                 con.execute("BEGIN IMMEDIATE")
@@ -529,19 +531,17 @@ def _outcome(con: sqlite3.Connection, act: _Act) -> TableError | None:
     return None
 
 
-def _insert(con: sqlite3.Connection, rows: Sequence[Row | None]) -> bool:
+def _insert_alone(con: sqlite3.Connection, rows: Sequence[Row | None]) -> bool:
     """Write new rows in one statement, which is a transaction of its own; False if none of them was written.
 
     That is so where a row is there already, or an expired one, or something else is wanted than new rows; and where
     there is no room, which each of the rows shall find out for itself.
     """
-    columns = [_columns(row, 1) for row in rows if row is not None]
-    if not len(rows) == len(columns) <= _MOST_AT_ONCE:
+    new = [_columns(row, 1) for row in rows if row is not None]
+    if not len(rows) == len(new) <= _MOST_AT_ONCE:
         return False
     try:
-        con.execute(
-            _INSERT + f", {_VALUES}" * (len(columns) - 1), [value for row in columns for value in row]
-        )
+        _insert(con, new)
     except sqlite3.IntegrityError:
         return False
     except sqlite3.Error as error:
@@ -551,28 +551,42 @@ def _insert(con: sqlite3.Connection, rows: Sequence[Row | None]) -> bool:
     return True
 
 
+def _insert(con: sqlite3.Connection, new: Sequence[tuple[Any, ...]]) -> None:
+    """Write new rows, as many in one statement as SQLite should keep prepared."""
+    for begin in range(0, len(new), _MOST_AT_ONCE):
+        some = new[begin : begin + _MOST_AT_ONCE]
+        con.execute(_INSERT + f", {_VALUES}" * (len(some) - 1), [value for row in some for value in row])
+
+
 def _apply(con: sqlite3.Connection, ops: Sequence[Op], now: int) -> None:
     """Check every condition, then write; no two ops touch one row, so none changes what another one sees."""
-    found = [con.execute(_STATE, key_of(op)).fetchone() for op in ops]
-    states = [state if state and (state[2] is None or state[2] > now) else None for state in found]
+    keys = [key_of(op) for op in ops]
+    sql = " UNION ALL ".join([_STATE] * len(keys))
+    there = {row[:2]: row[2:] for row in con.execute(sql, [text for key in keys for text in key])}
+    states = {key: state for key, state in there.items() if state[2] is None or state[2] > now}
     failed = [
-        place for place, (op, state) in enumerate(zip(ops, states, strict=True)) if not _holds(op, state)
+        place
+        for place, (op, key) in enumerate(zip(ops, keys, strict=True))
+        if not _holds(op, states.get(key))
     ]
     if failed:
         raise Conflict(failed)
-    for op, there, state in zip(ops, found, states, strict=True):
-        if there and (state is None or isinstance(op, Delete)):
-            _remove(con, *key_of(op), there[3:])
+    new: list[tuple[Any, ...]] = []
+    for op, key in zip(ops, keys, strict=True):
+        state = states.get(key)
+        if key in there and (state is None or isinstance(op, Delete)):
+            _remove(con, *key, there[key][3:])
             con.execute(_STEP_BACK)
         match op:
             case Put(row) if state:
                 _replace(con, row, state)
             case Put(row):
-                con.execute(_INSERT, _columns(row, 1))
+                new.append(_columns(row, 1))
             case Add(pk, sk, n) if state:
                 con.execute(_ADD, (state[1] + n, pk, sk))
             case Add(pk, sk, n):
-                con.execute(_INSERT, _columns(Row(pk=pk, sk=sk), 1, n))
+                new.append(_columns(Row(pk=pk, sk=sk), 1, n))
+    _insert(con, new)
 
 
 def _replace(con: sqlite3.Connection, row: Row, state: tuple[Any, ...]) -> None:

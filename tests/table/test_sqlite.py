@@ -191,7 +191,7 @@ def test_every_look_up_uses_an_index(table: SqliteTable) -> None:
     table.purge_expired()
     con.set_trace_callback(None)
     statements = [sql for sql in asked if " item " in sql or " entry " in sql]
-    assert len(statements) == 25
+    assert len(statements) == 21
     for sql in statements:
         plan = " ".join(row[3] for row in con.execute(f"EXPLAIN QUERY PLAN {sql}"))
         assert "SCAN" not in plan
