@@ -3,7 +3,7 @@
 usage: PYTHONPATH=sdk python -m benchmarks.encryption_sdk [MIB OF A STREAM]
 
 Messages of 1 KiB with a cached data key, and streams in frames of 128 KiB from memory to nowhere; KMS is in the process.
-Figures are of the processor's time of one core, the best of some.
+Figures are of the processor's time of one core, the best of some rounds in which all of them take turns.
 """  # noqa: INP001 - a script
 
 import importlib
@@ -26,6 +26,8 @@ MESSAGE: Final = secrets.token_bytes(1024)
 FRAME: Final = secrets.token_bytes(1 << 17)
 CONTEXT: Final = {"table": "customers"}
 MIB: Final = 1 << 20
+ROUNDS: Final = 25
+ROUND_SECONDS: Final = 0.03
 
 
 class LocalKms:
@@ -77,74 +79,91 @@ def main() -> None:
 
 
 def _messages() -> None:
-    rates: dict[str, float] = {}
+    works: dict[str, Callable[[], object]] = {}
     for suite in (Suite.AES_256_GCM, Suite.SM4_GCM, Suite.AES_256_GCM_SIGNED):
         client = _client(suite)
         message = client.encrypt(MESSAGE, CONTEXT)
-        name = f"keystead {suite.name}"
-        rates[name] = _report(f"{name} encrypt", partial(client.encrypt, MESSAGE, CONTEXT))
-        _report(f"{name} decrypt", partial(client.decrypt, message, CONTEXT))
+        works[f"keystead {suite.name} encrypt"] = partial(client.encrypt, MESSAGE, CONTEXT)
+        works[f"keystead {suite.name} decrypt"] = partial(client.decrypt, message, CONTEXT)
     nonce, key = bytes(12), secrets.token_bytes(32)
-    _report(
-        "cryptography AES-256-GCM, a key for each message", lambda: AESGCM(key).encrypt(nonce, MESSAGE, None)
+    works["cryptography AES-256-GCM, a key for each message"] = lambda: AESGCM(key).encrypt(
+        nonce, MESSAGE, None
     )
-    if (aws := _aws()) is None:
+    theirs = _aws()
+    seconds = _seconds(works | theirs)
+    for name, each in seconds.items():
+        _line(name, f"{1 / each:8.0f} /s")
+    if not theirs:
         _line("aws-encryption-sdk", "not installed")
-        return
-    for name, (encrypt, decrypt) in aws.items():
-        theirs = _report(f"aws-encryption-sdk, {name}, encrypt", encrypt, 100)
-        _report(f"aws-encryption-sdk, {name}, decrypt", decrypt, 100)
-        for ours in ("AES_256_GCM", "AES_256_GCM_SIGNED"):
-            _line(f"  {ours} / that, encrypt", f"{rates[f'keystead {ours}'] / theirs:8.1f} times")
+    for name in theirs:
+        for suite in (Suite.AES_256_GCM, Suite.AES_256_GCM_SIGNED):
+            ours = f"keystead {suite.name} {name.rpartition(' ')[2]}"
+            _line(f"  {suite.name} / {name}", f"{seconds[name] / seconds[ours]:8.1f} times")
 
 
 def _streams(size: int) -> None:
-    client, sm = _client(Suite.AES_256_GCM), _client(Suite.SM4_GCM)
+    client = _client(Suite.AES_256_GCM)
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    ours = _megabytes("keystead AES_256_GCM", size, lambda: client.encrypt_stream(Zeros(size), Nowhere()))
+    client.encrypt_stream(Zeros(size), Nowhere())
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before
-    _line("keystead, memory that it took more", f"{peak / 1024:8.1f} MiB")
-    key, number = AESGCM(secrets.token_bytes(32)), len(FRAME)
+    _line(f"keystead, memory that {size // MIB} MiB took more", f"{peak / 1024:8.1f} MiB")
+    part = min(size, 64 * MIB)
+    key, sealed = AESGCM(secrets.token_bytes(32)), io.BytesIO()
+    client.encrypt_stream(Zeros(part), sealed)
 
     def raw() -> None:
-        for count in range(size // number):
+        for count in range(part // len(FRAME)):
             key.encrypt(count.to_bytes(12, "big"), FRAME, None)
-
-    _megabytes("cryptography AES-256-GCM, frames of 128 KiB", size, raw)
-    sealed = io.BytesIO()
-    client.encrypt_stream(Zeros(32 * MIB), sealed)
 
     def decrypt() -> None:
         sealed.seek(0)
         client.decrypt_stream(sealed, Nowhere())
 
-    _megabytes("keystead AES_256_GCM decrypt, from memory", 32 * MIB, decrypt)
-    if (tink := _tink()) is None:
-        _line("Tink", "not installed")
-    else:
-        theirs = _megabytes("Tink AES256_GCM_HKDF_1MB", size, lambda: tink(size))
-        _line("keystead / Tink", f"{ours / theirs:8.2f} times")
-    small, sm_key = size // 8, SM4(secrets.token_bytes(16))
+    rates = _megabytes(
+        part,
+        {
+            "keystead AES_256_GCM": lambda: client.encrypt_stream(Zeros(part), Nowhere()),
+            "cryptography AES-256-GCM, frames of 128 KiB": raw,
+            "keystead AES_256_GCM decrypt, from memory": decrypt,
+            **{name: partial(work, part) for name, work in _tink().items()},
+        },
+    )
+    theirs = [rate for name, rate in rates.items() if name.startswith("Tink")]
+    _line(
+        "  keystead / Tink",
+        f"{rates['keystead AES_256_GCM'] / max(theirs):8.2f} times" if theirs else "not installed",
+    )
+    _sm4_streams(part // 8)
 
-    def raw_sm() -> None:
-        for count in range(small // number):
-            encryptor = Cipher(sm_key, GCM(count.to_bytes(12, "big"))).encryptor()
+
+def _sm4_streams(size: int) -> None:
+    client, key = _client(Suite.SM4_GCM), SM4(secrets.token_bytes(16))
+
+    def raw() -> None:
+        for count in range(size // len(FRAME)):
+            encryptor = Cipher(key, GCM(count.to_bytes(12, "big"))).encryptor()
             encryptor.update(FRAME)
             encryptor.finalize()
 
-    their_sm = _megabytes("cryptography SM4-GCM (OpenSSL), frames of 128 KiB", small, raw_sm)
-    our_sm = _megabytes("keystead SM4_GCM", small, lambda: sm.encrypt_stream(Zeros(small), Nowhere()))
-    _line("keystead / OpenSSL", f"{our_sm / their_sm:8.2f} times")
-    try:
+    def by_libgcrypt() -> None:
         libgcrypt.enable()
+        try:
+            ours()
+        finally:
+            libgcrypt.disable()
+
+    def ours() -> None:
+        client.encrypt_stream(Zeros(size), Nowhere())
+
+    works = {"cryptography SM4-GCM (OpenSSL), frames of 128 KiB": raw, "keystead SM4_GCM": ours}
+    try:
+        by_libgcrypt()
+        works["keystead SM4_GCM by libgcrypt"] = by_libgcrypt
     except libgcrypt.Unusable as error:
         _line("libgcrypt", str(error))
-        return
-    fast = _megabytes(
-        "keystead SM4_GCM by libgcrypt", small, lambda: sm.encrypt_stream(Zeros(small), Nowhere())
-    )
-    libgcrypt.disable()
-    _line("  libgcrypt / OpenSSL", f"{fast / their_sm:8.2f} times")
+    openssl, *others = _megabytes(size, works).items()
+    for name, rate in others:
+        _line(f"  {name} / OpenSSL", f"{rate / openssl[1]:8.2f} times")
 
 
 def _client(suite: Suite) -> Client:
@@ -152,12 +171,12 @@ def _client(suite: Suite) -> Client:
     return Client(LocalKms(), MasterKey("local", "key"), suite=suite, cache=cache)
 
 
-def _aws() -> dict[str, tuple[Callable[[], object], Callable[[], object]]] | None:
+def _aws() -> dict[str, Callable[[], object]]:
     """Encrypt and decrypt with a cached data key: by its default suite, and by the one without a signature."""
     try:
         sdk = importlib.import_module("aws_encryption_sdk")
     except ImportError:
-        return None
+        return {}
     identifiers = importlib.import_module("aws_encryption_sdk.identifiers")
     provider = importlib.import_module("aws_encryption_sdk.key_providers.raw").RawMasterKeyProvider
     wrapping = importlib.import_module("aws_encryption_sdk.internal.crypto.wrapping_keys").WrappingKey
@@ -182,7 +201,7 @@ def _aws() -> dict[str, tuple[Callable[[], object], Callable[[], object]]] | Non
         max_messages_encrypted=1 << 32,
     )
 
-    def pair(suite: Any) -> tuple[Callable[[], object], Callable[[], object]]:
+    def works(name: str, suite: Any) -> dict[str, Callable[[], object]]:
         def encrypt() -> bytes:
             made: bytes = client.encrypt(
                 source=MESSAGE, materials_manager=manager, algorithm=suite, encryption_context=CONTEXT
@@ -190,56 +209,72 @@ def _aws() -> dict[str, tuple[Callable[[], object], Callable[[], object]]] | Non
             return made
 
         message = encrypt()
-        return encrypt, lambda: client.decrypt(source=message, materials_manager=manager)
+        return {
+            f"aws-encryption-sdk, {name}, encrypt": encrypt,
+            f"aws-encryption-sdk, {name}, decrypt": lambda: client.decrypt(
+                source=message, materials_manager=manager
+            ),
+        }
 
     suites = sdk.Algorithm
-    return {
-        "its default (signed)": pair(suites.AES_256_GCM_HKDF_SHA512_COMMIT_KEY_ECDSA_P384),
-        "not signed": pair(suites.AES_256_GCM_HKDF_SHA512_COMMIT_KEY),
-    }
+    return works("its default (signed)", suites.AES_256_GCM_HKDF_SHA512_COMMIT_KEY_ECDSA_P384) | works(
+        "not signed", suites.AES_256_GCM_HKDF_SHA512_COMMIT_KEY
+    )
 
 
-def _tink() -> Callable[[int], None] | None:
+def _tink() -> dict[str, Callable[[int], None]]:
+    """Streams of so many bytes, written in pieces as here and in pieces of a whole segment."""
     try:
         tink = importlib.import_module("tink")
         streaming = importlib.import_module("tink.streaming_aead")
     except ImportError:
-        return None
+        return {}
     streaming.register()
     template = streaming.streaming_aead_key_templates.AES256_GCM_HKDF_1MB
     primitive = tink.new_keyset_handle(template).primitive(streaming.StreamingAead)
 
-    def write(size: int) -> None:
+    def write(piece: bytes, size: int) -> None:
         with primitive.new_encrypting_stream(Nowhere(), b"") as stream:
-            for _ in range(size // len(FRAME)):
-                stream.write(FRAME)
+            for _ in range(size // len(piece)):
+                stream.write(piece)
 
-    return write
-
-
-def _report(name: str, work: Callable[[], object], times: int = 2000) -> float:
-    best = _seconds(lambda: [work() for _ in range(times)]) / times
-    _line(name, f"{1 / best:8.0f} /s")
-    return 1 / best
+    return {
+        f"Tink AES256_GCM_HKDF_1MB, {len(piece) >> 10} KiB at once": partial(write, piece)
+        for piece in (FRAME, secrets.token_bytes(MIB))
+    }
 
 
-def _megabytes(name: str, size: int, work: Callable[[], object]) -> float:
-    rate = size / _seconds(work, 3) / 1e6
-    _line(name, f"{rate:8.0f} MB/s")
-    return rate
+def _megabytes(size: int, works: Mapping[str, Callable[[], object]]) -> dict[str, float]:
+    rates = {name: size / each / 1e6 for name, each in _seconds(works).items()}
+    for name, rate in rates.items():
+        _line(name, f"{rate:8.0f} MB/s")
+    return rates
 
 
-def _seconds(work: Callable[[], object], times: int = 7) -> float:
-    best = float("inf")
-    for _ in range(times):
-        begin = time.process_time()
-        work()
-        best = min(best, time.process_time() - begin)
+def _seconds(works: Mapping[str, Callable[[], object]]) -> dict[str, float]:
+    """What one call of each takes of the processor, the best of some rounds: each round has all of them in turn.
+
+    So what else the machine does is done to all of them.
+    """
+    for work in works.values():
+        work()  # the first one asks KMS
+    times = {name: max(1, int(ROUND_SECONDS / _took(work, 1))) for name, work in works.items()}
+    best = dict.fromkeys(works, float("inf"))
+    for _ in range(ROUNDS):
+        for name, work in works.items():
+            best[name] = min(best[name], _took(work, times[name]))
     return best
 
 
+def _took(work: Callable[[], object], times: int) -> float:
+    begin = time.process_time()
+    for _ in range(times):
+        work()
+    return (time.process_time() - begin) / times
+
+
 def _line(name: str, figure: str) -> None:
-    sys.stdout.write(f"{name:52}: {figure}\n")
+    sys.stdout.write(f"{name:64}: {figure}\n")
     sys.stdout.flush()
 
 

@@ -95,6 +95,7 @@ class Unreachable(Exception):
     def __init__(self, message: str, was_sent: bool = True) -> None:  # noqa: FBT001, FBT002 - copied by position
         super().__init__(message, was_sent)
         self.was_sent = was_sent
+        """False where the request certainly never left."""
 
     def __str__(self) -> str:
         return str(self.args[0])

@@ -16,8 +16,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final, Protocol
 
+from keystead.api import jitter
+
 _DEFAULT: Final = "default"
 _AHEAD: Final = 300.0
+_PAUSE: Final = 5.0
 
 
 class CredentialError(Exception):
@@ -36,8 +39,11 @@ class Credential:
     """An access key: SecretId and SecretKey, and the token of temporary ones."""
 
     secret_id: str
+    """The public half; it is in every request."""
     secret_key: str = field(repr=False)
+    """The secret half; it signs and is never sent."""
     token: str = field(default="", repr=False)
+    """Empty for an access key."""
     expires_at: float = math.inf
     """Seconds since 1970-01-01 UTC from which the credential is refused; infinite for an access key."""
 
@@ -57,8 +63,10 @@ class Credential:
 class Temporary:
     """Credentials that expire: `refresh` makes new ones when fewer than `ahead` seconds are left.
 
-    One thread refreshes, the others go on with what is still valid. Where the refresh fails, so do they, until it has
-    expired; then the failure of `refresh` is raised.
+    One thread refreshes, the others go on with what is still valid. Where the refresh fails, so does that thread, and
+    the next attempt waits for 5 to 10 seconds. What has expired is never given out: then a call tries and raises the
+    failure of `refresh`, and those that waited for it raise CredentialError. `clock` gives seconds since 1970-01-01 UTC,
+    as `Credential.expires_at`.
     """
 
     def __init__(
@@ -72,43 +80,54 @@ class Temporary:
         self._ahead = ahead
         self._clock = clock
         self._held: Credential | None = None
+        self._retry_at = 0.0
+        self._failures = 0
         self._refreshing = threading.Lock()
 
     def __repr__(self) -> str:
         return f"Temporary({self._held!r})"
 
     def current(self) -> Credential:
+        """The credential to sign with. Raises what `refresh` raises, and CredentialError where it made an expired one."""
+        failures = self._failures
         held = self._held
-        if held is not None and self._clock() < held.expires_at - self._ahead:
+        if held is not None and self._serves(held):
             return held
-        if not self._refreshing.acquire(blocking=not self._is_valid(held)):
-            return self._valid(held)
+        valid = held if held is not None and self._clock() < held.expires_at else None
+        if not self._refreshing.acquire(blocking=valid is None) and valid is not None:
+            return valid
         try:
             held = self._held
-            if held is None or self._clock() >= held.expires_at - self._ahead:
+            if held is None or not self._serves(held):
+                if valid is None and failures != self._failures:  # a queue would wait once for each in it
+                    raise CredentialError("Temporary credentials could not be renewed just now.")
                 held = self._held = self._renewed(held)
             return held
         finally:
             self._refreshing.release()
 
+    def _serves(self, held: Credential) -> bool:
+        """Whether there is no need, or no use, in asking for another one now."""
+        now = self._clock()
+        return now < held.expires_at and (now < held.expires_at - self._ahead or now < self._retry_at)
+
     def _renewed(self, held: Credential | None) -> Credential:
         try:
-            made = self._refresh()
+            made = self._fresh()
         except Exception:
-            if held is not None and self._is_valid(held):
-                return held
-            raise
-        if not self._is_valid(made):
-            raise CredentialError("The new temporary credentials have expired already: check the clock.")
+            self._failures += 1
+            if held is None or self._clock() >= held.expires_at:
+                raise
+            made = held
+        # After a success as well: credentials may live for less than `ahead`.
+        self._retry_at = self._clock() + _PAUSE + jitter(_PAUSE)
         return made
 
-    def _is_valid(self, held: Credential | None) -> bool:
-        return held is not None and self._clock() < held.expires_at
-
-    def _valid(self, held: Credential | None) -> Credential:
-        if held is None:  # only a valid one is not waited for
-            raise CredentialError("There are no temporary credentials yet.")
-        return held
+    def _fresh(self) -> Credential:
+        made = self._refresh()
+        if self._clock() >= made.expires_at:
+            raise CredentialError("The new temporary credentials have expired already: check the clock.")
+        return made
 
 
 def find() -> Provider:

@@ -5,6 +5,7 @@ Values are read when they are asked for, never at import, and appear in no `repr
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import copy
 import hashlib
@@ -17,8 +18,8 @@ import threading
 import time
 import weakref
 from collections import OrderedDict
-from collections.abc import Callable, Collection, Generator, Mapping
-from contextlib import contextmanager
+from collections.abc import AsyncGenerator, Callable, Collection, Generator, Mapping
+from contextlib import asynccontextmanager, contextmanager
 from typing import Any, Final, NoReturn, Protocol, TypeVar
 
 from keystead.api import ApiError, Unreachable, jitter, parsed_json
@@ -34,6 +35,7 @@ _SERVICE: Final = ("ssm", "2019-09-23")
 _MAX_REFRESHING: Final = 4
 _LONGEST_BACKOFF: Final = 60.0
 _PAUSE: Final = 0.05
+_TWICE: Final = 2
 _POINTS: Final = 1 << 64
 _USERS: Final = ("username", "user")
 _PASSWORDS: Final = ("password",)
@@ -68,6 +70,7 @@ class Secret:
 
     def __init__(self, name: str, version_id: str, value: _Bytes, *, is_binary: bool) -> None:
         self.name = name
+        """As it was asked for."""
         self.version_id = version_id
         """The real id of the version, also where SSM_Current was asked for."""
         self.is_binary = is_binary
@@ -200,6 +203,7 @@ class Credentials:
             parsed = None  # tools that report failures show variables
             raise SecretFormatError(f"secret {secret.name!r} is not a JSON object")
         self.secret = secret
+        """The secret that they are members of; `rejected` replaces it."""
         self._members = {member.lower(): value for member, value in parsed.items()}
 
     def _text(self, names: tuple[str, ...]) -> str:
@@ -312,12 +316,9 @@ class SecretCache:
         key = self._key(name, version)
         while True:
             with self._lock:
-                entry = self._entries.get(key)
-                if entry is not None:
-                    self._entries.move_to_end(key)
-                    found = self._served(key, entry)
-                    if found is not None:
-                        return found
+                found = self._known(key)
+                if found is not None:
+                    return found
                 load, mine = self._join(key)
             found = self._outcome(key, load, mine=mine)
             if found is not None:
@@ -372,7 +373,7 @@ class SecretCache:
         secret = self.get(name, version)
         deadline = self._clock() + patience
         pause = _PAUSE
-        was_previous_tried = False
+        tried: list[Secret] = []
         while True:
             held = self._held(secret, version)
             try:
@@ -381,12 +382,13 @@ class SecretCache:
                 if not _is_auth_failure(error, is_auth_failure):
                     raise
                 failure = error
-            newest = self._newest(name, version, held.secret)
-            previous = None if was_previous_tried else self._previous(name, version)
-            if newest is not None and not newest.is_same(held.secret):
+            tried.append(held.secret)
+            newest, previous = self._newest(name, version, held.secret), self._previous(name, version)
+            # At most twice: answers that differ from replica to replica would be tried in turn for ever.
+            if newest and not newest.is_same(held.secret) and sum(map(newest.is_same, tried)) < _TWICE:
                 secret = newest
-            elif previous is not None:
-                secret, was_previous_tried = previous, True
+            elif previous and not any(map(previous.is_same, tried)):
+                secret = previous
             elif self._clock() < deadline:
                 self._sleep(self._random() * pause)
                 pause = min(1.0, pause * 2)
@@ -430,8 +432,12 @@ class SecretCache:
             version = CURRENT if gray is None else gray.version_for(name, self._host_id)
         return name, version
 
-    def _served(self, key: _Key, entry: _Entry) -> Secret | None:
+    def _known(self, key: _Key) -> Secret | None:
         """What is answered without waiting; None where the service has to be asked first. With the lock held."""
+        entry = self._entries.get(key)
+        if entry is None:
+            return None
+        self._entries.move_to_end(key)
         now = self._clock()
         if entry.secret is None:
             if entry.failure is not None and now < entry.refresh_at:
@@ -597,6 +603,70 @@ class SecretCache:
         self._lock = threading.Lock()
         self._loads: dict[_Key, _Load] = {}
         self._slots = threading.BoundedSemaphore(_MAX_REFRESHING)
+
+
+class AsyncSecretCache:
+    """A `SecretCache` for asyncio, for one event loop: `await AsyncSecretCache(cache).get("db")`.
+
+    A value that is there is answered at once; requests run in the loop's default threads, one for all coroutines that
+    want the same. A coroutine that is cancelled leaves the request to the others. Threads may go on using `cache`.
+    """
+
+    def __init__(self, cache: SecretCache) -> None:
+        self._cache = cache
+        self._loads: dict[tuple[str, str | None], asyncio.Future[Secret]] = {}
+
+    async def get(self, name: str, version: str | None = None) -> Secret:
+        """As `SecretCache.get`."""
+        cache = self._cache
+        with cache._lock:  # noqa: SLF001 - of this module; nobody waits while holding it
+            found = cache._known(cache._key(name, version))  # noqa: SLF001
+        if found is not None:
+            return found
+        key = name, version
+        load = self._loads.get(key)
+        if load is None:
+            load = self._loads[key] = asyncio.ensure_future(asyncio.to_thread(cache.get, name, version))
+            load.add_done_callback(lambda done: self._end(key, done))
+        try:
+            return await asyncio.shield(load)
+        except (ApiError, Unreachable) as error:
+            failure = _again(error)
+        raise failure
+
+    async def refresh(self, name: str, version: str | None = None, *, than: Secret | None = None) -> Secret:
+        """As `SecretCache.refresh`."""
+        return await asyncio.to_thread(self._cache.refresh, name, version, than=than)
+
+    @asynccontextmanager
+    async def credentials(
+        self,
+        name: str,
+        *,
+        is_auth_failure: Callable[[BaseException], bool] | None = None,
+        version: str | None = None,
+    ) -> AsyncGenerator[Credentials, None]:
+        """As `SecretCache.credentials`, with `async with`; `c.rejected()` waits, so call it in a thread."""
+        cache = self._cache
+        held = cache._held(await self.get(name, version), version)  # noqa: SLF001
+        try:
+            yield held
+        except Exception as error:
+            if _is_auth_failure(error, is_auth_failure):
+                await asyncio.to_thread(cache._newest, name, version, held.secret)  # noqa: SLF001
+            raise
+
+    def forget(self, name: str | None = None) -> None:
+        """As `SecretCache.forget`."""
+        self._cache.forget(name)
+        for key in [key for key in self._loads if name in (None, key[0])]:
+            del self._loads[key]
+
+    def _end(self, key: tuple[str, str | None], load: asyncio.Future[Secret]) -> None:
+        if self._loads.get(key) is load:
+            del self._loads[key]
+        if not load.cancelled():
+            load.exception()  # nobody may be left who asks for it
 
 
 _caches: weakref.WeakSet[SecretCache] = weakref.WeakSet()

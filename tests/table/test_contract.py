@@ -340,6 +340,12 @@ SUMS: list[tuple[int, int | None, int | None]] = [
 ]
 
 
+def test_adding_nothing_gives_the_row_a_new_version(table: Table) -> None:
+    table.write([Add("p", "s", 5)])
+    table.write([Add("p", "s", 0), Put(Row(pk="p", sk="other"), Expect.ABSENT)])
+    assert table.get("p", "s") == Row(pk="p", sk="s", version=2, number=5)
+
+
 def test_add_within_bounds(table: Table, in_state: Callable[..., None], subtests: pytest.Subtests) -> None:
     for state, (n, at_least, at_most) in product(HOLDS, SUMS):
         with subtests.test(state=state, n=n, at_least=at_least, at_most=at_most):

@@ -1,9 +1,11 @@
 """Data keys that serve for more than one message, within limits."""
 
+import os
 import threading
 import time
+import weakref
 from collections import OrderedDict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Hashable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Final, TypeVar
@@ -13,7 +15,8 @@ from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePrivateKey
 from keystead.encryption.suites import MessageKeys
 
 _MAX_MESSAGES: Final = 1 << 32
-_Place = TypeVar("_Place")
+_Place = tuple[int, bytes, bytes]
+_Key = TypeVar("_Key")
 _Entry = TypeVar("_Entry")
 
 
@@ -47,11 +50,13 @@ class Material:
     """What messages of one data key have in common."""
 
     keys: MessageKeys
+    """Derives the keys of each message."""
     core_end: bytes
     """The context as in the header; of a signed message with the public key."""
     edk_part: bytes
     """The last part of the header."""
     signing_key: EllipticCurvePrivateKey | None = None
+    """Of a signed suite: P-256, for the messages of this data key."""
 
 
 @dataclass
@@ -59,8 +64,11 @@ class Opened:
     """A data key that opens messages, and what its EDKs were authenticated with."""
 
     keys: MessageKeys
+    """Derives the keys of each message."""
     edk_tag: bytes
+    """The tag that a header with these EDKs has to have, 32 bytes."""
     context: dict[str, str]
+    """With the public key of a signed message."""
 
 
 @dataclass
@@ -72,39 +80,58 @@ class _Encrypting:
 
 
 class DataKeyCache:
-    """The data keys of one client; it may be used by many threads.
+    """The data keys of one client. Threads may share it, and it goes on after a fork.
 
-    One of them asks KMS where several want the same data key. A key that is dropped is overwritten when the last
-    message that is being made with it is done (`MessageKeys`).
+    One thread asks KMS where several want the same data key; where it fails, the others that waited ask at once, each
+    for itself. A key that is dropped is overwritten when the last message that is being made with it is done
+    (`MessageKeys`). `clock` gives seconds.
     """
 
     def __init__(self, limits: CacheLimits, clock: Callable[[], float] = time.monotonic) -> None:
         self._limits = limits
         self._clock = clock
-        self._lock = threading.Lock()
         self._encrypting: OrderedDict[bytes, _Encrypting] = OrderedDict()
-        self._decrypting: OrderedDict[tuple[int, bytes, bytes], tuple[Opened, float]] = OrderedDict()
-        self._makers: dict[bytes, tuple[threading.Lock, int]] = {}
+        self._decrypting: OrderedDict[_Place, tuple[Opened, float]] = OrderedDict()
+        self._clearings = 0
+        self._reset()
+        _caches.add(self)
 
     def material(self, context: bytes, length: int, make: Callable[[], Material]) -> Material:
         """What to encrypt a message of `length` bytes with. Its use is counted before it is handed out."""
         if (found := self._use(context, length)) is not None:
             return found
-        with self._making(context):
+        with self._turn(context):
             if (found := self._use(context, length)) is not None:
                 return found
-            began = self._clock()
+            began, clearings = self._clock(), self._clearings
             made = make()
-            if length > self._limits.plaintext_bytes:
-                return made
-            with self._lock:
+            if length <= self._limits.plaintext_bytes:
                 entry = _Encrypting(made, began + self._limits.encrypt_seconds, 1, length)
-                self._keep(self._encrypting, context, entry)
+                self._keep(self._encrypting, context, entry, clearings)
             return made
 
-    def opened(self, suite: int, context: bytes, edks: bytes) -> Opened | None:
-        """The data key of these EDKs, if it was kept and is not too old."""
+    def opened(self, suite: int, context: bytes, edks: bytes, make: Callable[[], Opened]) -> Opened:
+        """The data key of these EDKs. `make` asks KMS, and raises for what is not authentic, which is not kept."""
         place = (suite, context, edks)
+        if (found := self._find(place)) is not None:
+            return found
+        with self._turn(place):
+            if (found := self._find(place)) is not None:
+                return found
+            # Its age counts from the question: the CMK may be disabled while the answer travels.
+            until, clearings = self._clock() + self._limits.decrypt_seconds, self._clearings
+            made = make()
+            self._keep(self._decrypting, place, (made, until), clearings)
+            return made
+
+    def clear(self) -> None:
+        """Drop all data keys, and keep none that was asked for before this call."""
+        with self._lock:
+            self._clearings += 1
+            self._encrypting.clear()
+            self._decrypting.clear()
+
+    def _find(self, place: _Place) -> Opened | None:
         with self._lock:
             found = self._decrypting.get(place)
             if found is None:
@@ -114,18 +141,6 @@ class DataKeyCache:
                 return None
             self._decrypting.move_to_end(place)
             return found[0]
-
-    def keep_opened(self, suite: int, context: bytes, edks: bytes, opened: Opened) -> None:
-        """Keep what was opened and found to be authentic."""
-        with self._lock:
-            until = self._clock() + self._limits.decrypt_seconds
-            self._keep(self._decrypting, (suite, context, edks), (opened, until))
-
-    def clear(self) -> None:
-        """Drop all data keys."""
-        with self._lock:
-            self._encrypting.clear()
-            self._decrypting.clear()
 
     def _use(self, context: bytes, length: int) -> Material | None:
         with self._lock:
@@ -142,22 +157,45 @@ class DataKeyCache:
             self._encrypting.move_to_end(context)
             return entry.material
 
-    def _keep(self, kept: OrderedDict[_Place, _Entry], place: _Place, entry: _Entry) -> None:
-        kept[place] = entry
-        kept.move_to_end(place)
-        while len(kept) > self._limits.keys:
-            kept.popitem(last=False)
+    def _keep(self, kept: OrderedDict[_Key, _Entry], key: _Key, entry: _Entry, clearings: int) -> None:
+        with self._lock:
+            if clearings != self._clearings:
+                return
+            kept[key] = entry
+            kept.move_to_end(key)
+            while len(kept) > self._limits.keys:
+                kept.popitem(last=False)
 
     @contextmanager
-    def _making(self, context: bytes) -> Iterator[None]:
+    def _turn(self, place: Hashable) -> Iterator[None]:
+        """The first goes at once. Whoever comes meanwhile waits for that one alone: nobody queues for failures."""
         with self._lock:
-            lock, users = self._makers.get(context, (threading.Lock(), 0))
-            self._makers[context] = lock, users + 1
+            first = self._going.get(place)
+            mine = self._going[place] = threading.Event() if first is None else first
+        if first is not None:
+            first.wait()
+            yield
+            return
         try:
-            with lock:
-                yield
+            yield
         finally:
             with self._lock:
-                lock, users = self._makers.pop(context)
-                if users > 1:
-                    self._makers[context] = lock, users - 1
+                del self._going[place]
+            mine.set()
+
+    def _reset(self) -> None:
+        self._lock = threading.Lock()
+        self._going: dict[Hashable, threading.Event] = {}
+
+
+_caches: weakref.WeakSet[DataKeyCache] = weakref.WeakSet()
+
+
+def _after_fork() -> None:
+    # A lock may have been held, and KMS be asked, in threads that the child does not have.
+    for cache in list(_caches):
+        cache._reset()  # noqa: SLF001 - of this module
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork)

@@ -7,7 +7,7 @@ import secrets
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from hmac import compare_digest
 from pathlib import Path
@@ -20,6 +20,7 @@ from keystead.encryption import frames, signature
 from keystead.encryption.cache import CacheLimits, DataKeyCache, Material, Opened
 from keystead.encryption.envelope import Envelope, MasterKey
 from keystead.encryption.errors import Damaged, Unsigned, Weak, WrongContext
+from keystead.encryption.file_objects import MessageReader, MessageWriter, Seekable
 from keystead.encryption.format import (
     MAX_EDKS,
     MAX_FRAME_BYTES,
@@ -34,6 +35,7 @@ from keystead.encryption.format import (
     edk_part,
     encode_context,
     encode_edks,
+    exactly,
     header_of,
     read_header,
 )
@@ -41,6 +43,7 @@ from keystead.encryption.kms import Kms
 from keystead.encryption.suites import FrameCipher, MessageKeys, Suite, wipe
 
 Place = str | os.PathLike[str]
+"""A path, as `open` takes it."""
 FRAME_BYTES: Final = 1 << 17
 """Plaintext of a frame unless said otherwise: what a reader of a stream needs in memory, twice."""
 
@@ -66,7 +69,9 @@ class Decrypted:
     """What a message said: both are authentic."""
 
     plaintext: bytes = field(repr=False)
+    """What was encrypted; not shown by `repr`."""
     context: dict[str, str]
+    """The encryption context, without what the SDK put there."""
 
 
 class Client:
@@ -109,19 +114,34 @@ class Client:
         self._signed_only = signed_only
         self._allow_weak = allow_weak
 
+    @property
+    def frame_bytes(self) -> int:
+        """Bytes of plaintext in a frame."""
+        return self._frame_bytes
+
     def encrypt(self, plaintext: bytes, context: Mapping[str, str] | None = None) -> bytes:
         """The message. `context` is not secret: it is in the message, and KMS sees it and writes it down."""
         material = self._material(context, len(plaintext))
         header, cipher = self._begin(material)
         if len(plaintext) < self._frame_bytes and material.signing_key is None:
-            return b"".join((*header, *frames.seal_one(cipher, 0, plaintext, last=True)))
-        return b"".join(self._message(material, header, cipher, io.BytesIO(plaintext).read))
+            return b"".join((*header, *frames.seal_only(cipher, plaintext)))
+        message = io.BytesIO()
+        frames.copy(self._message(material, header, cipher, io.BytesIO(plaintext).read), message.write)
+        return message.getvalue()
 
     def decrypt(self, message: bytes, context: Mapping[str, str] | None = None) -> Decrypted:
         """What is in the message, after all of it was checked. The message must have each pair of `context`."""
-        plaintext: list[bytes] = []
-        found = self._open(io.BytesIO(message).read, plaintext.append, context)
-        return Decrypted(b"".join(plaintext), found)
+        source = io.BytesIO(message)
+        begun = header, cipher, found, _ = self._begun(exactly(source.read), context)
+        left = len(message) - source.tell()
+        if not header.suite.signed and left <= frames.size_of(header.suite, header.frame_bytes):
+            frame = source.read()
+            return Decrypted(
+                frames.open_at(cipher, header.suite, header.frame_bytes, 0, frame, last=True), found
+            )
+        plaintext = io.BytesIO()
+        self._rest(source.read, plaintext.write, *begun)
+        return Decrypted(plaintext.getvalue(), found)
 
     def encrypt_stream(
         self,
@@ -136,7 +156,8 @@ class Client:
         The stream gets a data key of its own, unless there is a cache and `length` says how many bytes it has at most:
         then ValueError is raised, and the message stays without an end, if there are more.
         """
-        return frames.copy(self._encrypted(_reader(source), context, length), sink.write)
+        write = sink.write if isinstance(sink, io.IOBase) else lambda piece: sink.write(bytes(piece))
+        return frames.copy(self._encrypted(_reader(source), context, length), write)
 
     def decrypt_stream(
         self, source: Source, sink: Sink, context: Mapping[str, str] | None = None
@@ -146,12 +167,34 @@ class Client:
         What was written is authentic but may lack its end, or its signature, until this returns: if it raises, throw it
         away. A message of one frame is written only after everything was checked. Nothing may follow the message.
         """
-        return self._open(_reader(source), lambda piece: frames.copy((piece,), sink.write), context)
+        read = _reader(source)
+        begun = self._begun(exactly(read), context)
+        self._rest(read, lambda piece: frames.copy((piece,), sink.write), *begun)
+        return begun[2]
+
+    def pieces(
+        self, source: Source, context: Mapping[str, str] | None = None, *, length: int | None = None
+    ) -> Iterator[bytes | memoryview]:
+        """As `encrypt_stream`, for who fetches the message: the header, each frame of `frame_bytes`, what comes last.
+
+        A frame is sealed when it is asked for, and there until the next one is. The source is read no further than that.
+        """
+        return self._encrypted(_reader(source), context, length)
+
+    def reader(self, source: Seekable, context: Mapping[str, str] | None = None) -> MessageReader:
+        """A file object that opens the message in `source`, which can be sought, at any position; see `MessageReader`."""
+        source.seek(0)
+        begun = self._begun(exactly(_reader(source)), context)
+        return MessageReader(source, *begun)
+
+    def writer(self, sink: Sink, context: Mapping[str, str] | None = None) -> MessageWriter:
+        """A file object that makes a message in `sink`, which is whole after `finish`; see `MessageWriter`."""
+        return MessageWriter(lambda source: self.pieces(source, context), self._frame_bytes, sink)
 
     def encrypt_file(self, source: Place, target: Place, context: Mapping[str, str] | None = None) -> None:
         """Encrypt a file to another, or in place. The target appears when it is complete, with mode 0600."""
-        with Path(source).open("rb") as read, _replacing(target) as write:
-            length = os.fstat(read.fileno()).st_size
+        with Path(source).open("rb") as read, replacing(target) as write:
+            length = os.fstat(read.fileno()).st_size or None  # pipes and /proc do not say theirs
             self.encrypt_stream(read, write, context, length=length)
 
     def decrypt_file(
@@ -162,7 +205,7 @@ class Client:
         Until then the plaintext is in a file of mode 0600 beside the target, which is removed on any error; a process
         that is killed leaves it (`.keystead-*`).
         """
-        with Path(source).open("rb") as read, _replacing(target) as write:
+        with Path(source).open("rb") as read, replacing(target) as write:
             return self.decrypt_stream(read, write, context)
 
     def missing(self, message: bytes) -> tuple[MasterKey, ...]:
@@ -181,7 +224,7 @@ class Client:
     def heal_stream(self, source: Source, sink: Sink) -> int:
         """As `heal`; how many EDKs were added."""
         read = _reader(source)
-        header = read_header(_exactly(read))
+        header = read_header(exactly(read))
         missing = self._missing(header)
         added = 0
         if missing:
@@ -195,13 +238,13 @@ class Client:
     def heal_file(self, path: Place) -> int:
         """As `heal`, in place; how many EDKs were added. The file is not touched where none was."""
         with Path(path).open("rb") as read:
-            header = read_header(_exactly(read.read))
+            header = read_header(exactly(read.read))
             missing = self._missing(header)
             if not missing:
                 return 0
             header, added = self._healed(header, missing)
             if added:
-                with _replacing(path) as write:
+                with replacing(path) as write:
                     write.write(header.encode())
                     shutil.copyfileobj(read, write)
                     shutil.copymode(path, write.name)
@@ -214,7 +257,7 @@ class Client:
 
     def _encrypted(
         self, read: Callable[[int], bytes], context: Mapping[str, str] | None, length: int | None
-    ) -> Iterator[bytes]:
+    ) -> Iterator[bytes | memoryview]:
         material = self._material(context, length)
         header, cipher = self._begin(material)
         if length is not None and self._cache is not None:
@@ -227,9 +270,9 @@ class Client:
         header: tuple[bytes, ...],
         cipher: FrameCipher,
         read: Callable[[int], bytes],
-    ) -> Iterator[bytes]:
+    ) -> Iterator[bytes | memoryview]:
         yield b"".join(header)
-        sealed = frames.seal(cipher, self._frame_bytes, read)
+        sealed = frames.seal(cipher, self._suite, self._frame_bytes, read)
         if material.signing_key is None:
             yield from sealed
             return
@@ -269,55 +312,66 @@ class Client:
         encoded_edks = encode_edks(edks)
         return Material(keys, end, edk_part(encoded_edks, keys.edk_tag(encoded_edks)), signing_key)
 
-    def _open(
-        self,
-        read: Callable[[int], bytes],
+    @staticmethod
+    def _rest(
+        read: Reader,
         write: Callable[[bytes], object],
-        expected: Mapping[str, str] | None,
-    ) -> dict[str, str]:
-        exactly = _exactly(read)
-        header = read_header(exactly)
+        header: Header,
+        cipher: FrameCipher,
+        _context: dict[str, str],
+        public_key: str,
+    ) -> None:
+        """Write the plaintext of what `read` gives after the header."""
+        whole = exactly(read)
+        digest = None
+        if header.suite.signed:
+            digest = hashes.Hash(hashes.SHA256())
+            digest.update(header.core + header.commitment)
+        # The last frame is held back until all else was checked.
+        held = b""
+        for plaintext in frames.open_sealed(
+            cipher, header.suite, header.frame_bytes, whole, None if digest is None else digest.update
+        ):
+            if held:
+                write(held)
+            held = plaintext
+        if digest is not None:
+            signature.verify(public_key, whole(signature.SIGNATURE_BYTES), digest.finalize())
+        if read(1):
+            raise Damaged
+        if held:
+            write(held)
+
+    def _begun(
+        self, read: Reader, expected: Mapping[str, str] | None
+    ) -> tuple[Header, FrameCipher, dict[str, str], str]:
+        """The header that `read` gives, found to be authentic; what opens its frames, its context and its public key."""
+        header = read_header(read)
         if self._signed_only and not header.suite.signed:
             raise Unsigned
         if header.suite.is_weak and not self._allow_weak:
             raise Weak
         opened, cipher = self._opened(header)
         context = dict(opened.context)
-        digest = None
         public_key = context.pop(PUBLIC_KEY, "")
-        if header.suite.signed:
-            digest = hashes.Hash(hashes.SHA256())
-            digest.update(header.core + header.commitment)
         if expected and not context.items() >= expected.items():
             raise WrongContext
-        # The last frame is held back until all else was checked.
-        held = b""
-        for plaintext in frames.open_sealed(
-            cipher, header.suite, header.frame_bytes, exactly, None if digest is None else digest.update
-        ):
-            if held:
-                write(held)
-            held = plaintext
-        if digest is not None:
-            signature.verify(public_key, exactly(signature.SIGNATURE_BYTES), digest.finalize())
-        if read(1):
-            raise Damaged
-        if held:
-            write(held)
-        return context
+        return header, cipher, context, public_key
 
     def _opened(self, header: Header) -> tuple[Opened, FrameCipher]:
         """The keys of an authentic header. KMS is asked where they are not in the cache."""
-        place = (header.suite, header.context, header.edks)
-        cached = None if self._cache is None else self._cache.opened(*place)
-        opened = cached
-        if opened is None:
+
+        def make() -> Opened:
             opened, data_key = self._unwrapped(header)
             wipe(data_key)
-        cipher = _checked(header, opened)
-        if cached is None and self._cache is not None:
-            self._cache.keep_opened(*place, opened)
-        return opened, cipher
+            _checked(header, opened)  # before it is kept
+            return opened
+
+        if self._cache is None:
+            opened = make()
+        else:
+            opened = self._cache.opened(header.suite, header.context, header.edks, make)
+        return opened, _checked(header, opened)
 
     def _unwrapped(self, header: Header) -> tuple[Opened, bytearray]:
         """By KMS; nothing of the header is authentic yet. The data key is only for `heal`."""
@@ -423,16 +477,6 @@ def _reader(source: Source) -> Callable[[int], bytes]:
     return read
 
 
-def _exactly(read: Callable[[int], bytes]) -> Reader:
-    def exactly(size: int) -> bytes:
-        piece = read(size)
-        if len(piece) != size:
-            raise Damaged
-        return piece
-
-    return exactly
-
-
 def _at_most(length: int, read: Callable[[int], bytes]) -> Callable[[int], bytes]:
     left = length
 
@@ -448,7 +492,7 @@ def _at_most(length: int, read: Callable[[int], bytes]) -> Callable[[int], bytes
 
 
 @contextmanager
-def _replacing(target: Place) -> Iterator[BinaryIO]:
+def replacing(target: Place) -> Iterator[BinaryIO]:
     """A new file of mode 0600 that takes the place of the target if all goes well, and leaves nothing otherwise."""
     path = Path(target)
     number, name = tempfile.mkstemp(prefix=".keystead-", dir=path.parent)
@@ -461,3 +505,9 @@ def _replacing(target: Place) -> Iterator[BinaryIO]:
     except BaseException:
         Path(name).unlink(missing_ok=True)
         raise
+    with suppress(OSError):  # the name, too, is to outlast a power failure, where the system does that
+        folder = os.open(path.parent, os.O_RDONLY)
+        try:
+            os.fsync(folder)
+        finally:
+            os.close(folder)

@@ -12,7 +12,7 @@ from keystead.encryption.format import MAX_EDKS, EncryptedDataKey, encode_edks
 from keystead.encryption.kms import Kms
 from keystead.encryption.suites import DATA_KEY_BYTES, wipe
 
-Answer = TypeVar("Answer")
+_Answer = TypeVar("_Answer")
 REST_SECONDS: Final = 30.0
 """How long a region that gave no answer is asked last."""
 
@@ -22,7 +22,9 @@ class MasterKey:
     """A CMK: its region and its id."""
 
     region: str
+    """As in "ap-guangzhou": 1 to 64 visible ASCII characters."""
     key_id: str
+    """1 to 128 visible ASCII characters."""
 
 
 class Envelope:
@@ -47,6 +49,7 @@ class Envelope:
             raise ValueError("`minimum` is at least 1 and at most the number of CMKs.")
         encode_edks(tuple(EncryptedDataKey(key.region, key.key_id, "-") for key in keys))
         self.keys = tuple(keys)
+        """The primary CMK, then the backups."""
         self._kms = kms
         self._minimum = minimum
         self._patience = patience
@@ -112,11 +115,11 @@ class Envelope:
         return self._clock() < self._rests_until.get(key.region, float("-inf"))
 
     def _first(
-        self, keys: Sequence[MasterKey], call: Callable[[MasterKey], Answer], refusals: list[Refusal]
-    ) -> tuple[MasterKey, Answer]:
+        self, keys: Sequence[MasterKey], call: Callable[[MasterKey], _Answer], refusals: list[Refusal]
+    ) -> tuple[MasterKey, _Answer]:
         """The first answer. The next key is asked where one fails, or keeps silent for longer than the patience."""
         waiting = list(reversed(keys))
-        pending: dict[Future[Answer], MasterKey] = {}
+        pending: dict[Future[_Answer], MasterKey] = {}
         while waiting or pending:
             if waiting:
                 key = waiting.pop()
@@ -158,9 +161,9 @@ class Envelope:
                     refusals.append(Refusal(key.region, key.key_id, failure.code))
         return answers
 
-    def _start(self, key: MasterKey, call: Callable[[MasterKey], Answer]) -> Future[Answer]:
+    def _start(self, key: MasterKey, call: Callable[[MasterKey], _Answer]) -> Future[_Answer]:
         """The call in a thread of its own: a region that hangs must not use up the threads of a pool."""
-        future: Future[Answer] = Future()
+        future: Future[_Answer] = Future()
 
         def run() -> None:
             try:

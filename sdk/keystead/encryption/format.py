@@ -7,6 +7,7 @@ own, so that `heal` can add one without touching the frames.
 import functools
 import io
 import json
+import struct
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Final, NamedTuple
@@ -15,24 +16,35 @@ from keystead.encryption.errors import Damaged
 from keystead.encryption.suites import COMMITMENT_BYTES, EDK_TAG_BYTES, Suite
 
 MAGIC: Final = b"KSE\x01"
+"""What a message of version 1 begins with."""
 MESSAGE_ID_BYTES: Final = 32
+"""Random bytes in a header."""
 MAX_EDKS: Final = 5
+"""Encrypted data keys of a message, and so CMKs of a client."""
 MAX_FRAME_BYTES: Final = 1 << 20
+"""Plaintext of a frame."""
 MAX_FRAMES: Final = 1 << 32
+"""Of a message."""
 MAX_CONTEXT_CHARACTERS: Final = 1024
 """Of the context as JSON; KMS takes no more."""
 MAX_CONTEXT_BYTES: Final = 4096
+"""Of the context as it stands in the header."""
 MAX_REGION_BYTES: Final = 64
+"""Of the name of a region."""
 MAX_KEY_ID_BYTES: Final = 128
+"""Of the id of a CMK."""
 MAX_EDK_BYTES: Final = 6144
+"""Of a CiphertextBlob."""
 MAX_EDKS_BYTES: Final = MAX_EDKS * (1 + MAX_REGION_BYTES + 1 + MAX_KEY_ID_BYTES + 2 + MAX_EDK_BYTES)
+"""Of all encrypted data keys of a message, with their lengths."""
 PUBLIC_KEY: Final = "keystead-public-key"
 """The name in the context under which a signed message has its public key. Callers cannot use it."""
 
+_FIXED: Final = struct.Struct(f">4sBI{MESSAGE_ID_BYTES}sH")
 _SUITES: Final = {int(suite): suite for suite in Suite}
 
 Reader = Callable[[int], bytes]
-"""Gives exactly so many bytes or raises Damaged."""
+"""Gives so many bytes; fewer at the end, unless it is one that raises Damaged then (`exactly`)."""
 
 
 @dataclass(frozen=True)
@@ -40,7 +52,9 @@ class EncryptedDataKey:
     """The data key, encrypted under one CMK."""
 
     region: str
+    """Of the CMK."""
     key_id: str
+    """Of the CMK."""
     ciphertext: str
     """What KMS gave, as it gave it (CiphertextBlob)."""
 
@@ -49,13 +63,19 @@ class Header(NamedTuple):
     """What stands before the frames. Nothing of it is to be trusted before commitment and tag are checked."""
 
     suite: Suite
+    """The algorithms."""
     frame_bytes: int
+    """Plaintext of every frame but the last, in bytes."""
     context: bytes
+    """As `encode_context` makes it."""
     core: bytes
     """The part that the keys of the message are derived from; suite, frame length and context are in it."""
     commitment: bytes
+    """32 bytes (ESF-3.1)."""
     edks: bytes
+    """As `encode_edks` makes them."""
     edk_tag: bytes
+    """32 bytes (ESF-3.4)."""
 
     def encode(self) -> bytes:
         """The header's bytes."""
@@ -79,13 +99,12 @@ def core_end(context: bytes) -> bytes:
 
 def read_header(read: Reader) -> Header:
     """The header; reads no byte after it. Raises Damaged. Context and EDKs are not parsed yet."""
-    fixed = read(len(MAGIC) + 1 + 4 + MESSAGE_ID_BYTES + 2)
-    suite = _SUITES.get(fixed[4])
-    frame_bytes = int.from_bytes(fixed[5:9], "big")
-    context_bytes = int.from_bytes(fixed[41:43], "big")
+    fixed = read(_FIXED.size)
+    magic, number, frame_bytes, _, context_bytes = _FIXED.unpack(fixed)
+    suite = _SUITES.get(number)
     if (
         suite is None
-        or not fixed.startswith(MAGIC)
+        or magic != MAGIC
         or not 1 <= frame_bytes <= MAX_FRAME_BYTES
         or context_bytes > MAX_CONTEXT_BYTES
     ):
@@ -109,15 +128,19 @@ def read_header(read: Reader) -> Header:
 
 def header_of(message: bytes) -> Header:
     """The header that a message begins with. Raises Damaged where it is cut; nothing of it is authentic."""
-    source = io.BytesIO(message)
+    return read_header(exactly(io.BytesIO(message).read))
 
-    def exactly(size: int) -> bytes:
-        piece = source.read(size)
+
+def exactly(read: Reader) -> Reader:
+    """`read` that raises Damaged where the source gives less than it is asked for."""
+
+    def whole(size: int) -> bytes:
+        piece = read(size)
         if len(piece) != size:
             raise Damaged
         return piece
 
-    return read_header(exactly)
+    return whole
 
 
 def encode_context(context: Mapping[str, str]) -> bytes:

@@ -8,7 +8,7 @@ number in 8 bytes and the word: a frame that is moved, repeated, cut, or marked 
 
 from collections.abc import Callable, Iterable, Iterator
 from itertools import count
-from typing import Final
+from typing import Any, Final
 
 from cryptography.exceptions import InvalidTag
 
@@ -20,21 +20,37 @@ _LAST: Final = 1 << 31
 _WORD_BYTES: Final = 4
 
 
-def seal(cipher: FrameCipher, frame_bytes: int, read: Callable[[int], bytes]) -> Iterator[bytes]:
-    """The bytes of the frames of what `read` gives, until it gives less than it was asked for."""
+def seal(
+    cipher: FrameCipher, suite: Suite, frame_bytes: int, read: Callable[[int], bytes]
+) -> Iterator[memoryview]:
+    """Each frame of what `read` gives, until it gives less than it was asked for.
+
+    The frames are made in one buffer: each is there until the next one is asked for. Raises ValueError after 2^32.
+    """
+    frame = memoryview(b"")
     for number in range(MAX_FRAMES):
         plaintext = read(frame_bytes)
         last = len(plaintext) < frame_bytes
-        yield from seal_one(cipher, number, plaintext, last=last)
+        size = _WORD_BYTES + suite.sealed_bytes(len(plaintext))
+        if len(frame) != size:
+            frame = memoryview(bytearray(size))
+        word = _word(len(plaintext), last=last)
+        frame[:_WORD_BYTES] = word
+        cipher.encrypt_into(number.to_bytes(8, "big") + word, plaintext, None, frame[_WORD_BYTES:])
+        yield frame
         if last:
             return
     raise ValueError("A message has at most 2**32 frames; choose longer ones.")
 
 
-def seal_one(cipher: FrameCipher, number: int, plaintext: bytes, *, last: bool) -> tuple[bytes, bytes]:
-    """One frame: its word, and its ciphertext with the tag. A number is used once in a message."""
-    word = (len(plaintext) | _LAST if last else len(plaintext)).to_bytes(_WORD_BYTES, "big")
-    return word, cipher.encrypt(number.to_bytes(8, "big") + word, plaintext, None)
+def seal_only(cipher: FrameCipher, plaintext: bytes) -> tuple[bytes, bytes]:
+    """The frame of a message that has one: its word, and its ciphertext with the tag."""
+    word = _word(len(plaintext), last=True)
+    return word, cipher.encrypt(bytes(8) + word, plaintext, None)
+
+
+def _word(length: int, *, last: bool) -> bytes:
+    return (length | _LAST if last else length).to_bytes(_WORD_BYTES, "big")
 
 
 def open_sealed(
@@ -50,18 +66,9 @@ def open_sealed(
     """
     for number in count():
         word = read(_WORD_BYTES)
-        length = int.from_bytes(word, "big")
-        last = length >= _LAST
-        length &= _LAST - 1
-        if length > frame_bytes or (not last and length < frame_bytes) or number >= MAX_FRAMES:
-            raise Damaged
+        length, last = _said(word, frame_bytes)
         sealed = read(suite.sealed_bytes(length))
-        try:
-            plaintext = cipher.decrypt(number.to_bytes(8, "big") + word, sealed, None)
-        except InvalidTag:
-            raise Damaged from None
-        if len(plaintext) != length:  # only where padding without a tag was changed
-            raise Damaged
+        plaintext = _opened(cipher, number, word, sealed, length)
         if seen is not None:
             seen(word)
             seen(sealed)
@@ -70,7 +77,44 @@ def open_sealed(
             return
 
 
-def copy(pieces: Iterable[bytes], write: Callable[[bytes], object]) -> int:
+def size_of(suite: Suite, length: int) -> int:
+    """Bytes of a frame with so many bytes of plaintext."""
+    return _WORD_BYTES + suite.sealed_bytes(length)
+
+
+def open_at(
+    cipher: FrameCipher, suite: Suite, frame_bytes: int, number: int, frame: bytes, *, last: bool
+) -> bytes:
+    """The plaintext of the frame with this number, whole and on its own. Raises Damaged, also where `last` is not so."""
+    word = frame[:_WORD_BYTES]
+    length, is_last = _said(word, frame_bytes)
+    if is_last != last or len(frame) != size_of(suite, length):
+        raise Damaged
+    return _opened(cipher, number, word, frame[_WORD_BYTES:], length)
+
+
+def _said(word: bytes, frame_bytes: int) -> tuple[int, bool]:
+    """The length that a word says, and whether it marks the last frame. Nothing of it is authentic yet."""
+    said = int.from_bytes(word, "big")
+    length, last = said & (_LAST - 1), said >= _LAST
+    if length > frame_bytes or (length < frame_bytes and not last):
+        raise Damaged
+    return length, last
+
+
+def _opened(cipher: FrameCipher, number: int, word: bytes, sealed: bytes, length: int) -> bytes:
+    if number >= MAX_FRAMES:
+        raise Damaged
+    try:
+        plaintext = cipher.decrypt(number.to_bytes(8, "big") + word, sealed, None)
+    except InvalidTag:
+        raise Damaged from None
+    if len(plaintext) != length:  # only where padding without a tag was changed
+        raise Damaged
+    return plaintext
+
+
+def copy(pieces: Iterable[bytes | memoryview], write: Callable[[Any], object]) -> int:
     """Write all pieces; how many bytes they had. A sink without a buffer may take less than it is given."""
     total = 0
     for piece in pieces:

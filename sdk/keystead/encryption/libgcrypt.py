@@ -93,14 +93,21 @@ class Sm4Gcm:
         if self._handle.value:
             self._calls.gcry_cipher_close(self._handle)
 
-    def encrypt(self, nonce: bytes, data: bytes, associated_data: None) -> bytes:  # noqa: ARG002 - there is none
-        """Ciphertext and tag."""
+    def encrypt(self, nonce: bytes, data: bytes, associated_data: None) -> bytes:
+        """Ciphertext and tag of a frame; the nonce has 12 bytes."""
         sealed = bytearray(len(data) + _TAG_BYTES)
-        place = ctypes.addressof((ctypes.c_char * len(sealed)).from_buffer(sealed))
+        self.encrypt_into(nonce, data, associated_data, memoryview(sealed))
+        return bytes(sealed)
+
+    def encrypt_into(self, nonce: bytes, data: bytes, associated_data: None, buf: memoryview) -> int:  # noqa: ARG002
+        """The same into a buffer that has exactly its length, which is returned."""
+        if len(buf) != len(data) + _TAG_BYTES:
+            raise ValueError(f"The buffer has {_TAG_BYTES} bytes more than the plaintext.")
+        place = ctypes.addressof((ctypes.c_char * len(buf)).from_buffer(buf))
         _check(self._calls.gcry_cipher_setiv(self._handle, nonce, len(nonce)))
         _check(self._calls.gcry_cipher_encrypt(self._handle, place, len(data), data, len(data)))
         _check(self._calls.gcry_cipher_gettag(self._handle, place + len(data), _TAG_BYTES))
-        return bytes(sealed)
+        return len(buf)
 
     def decrypt(self, nonce: bytes, data: bytes, associated_data: None) -> bytes:  # noqa: ARG002 - there is none
         """The plaintext; raises InvalidTag."""

@@ -1,7 +1,7 @@
 """The optional signature: ECDSA P-256 with SHA-256 (FIPS 186-5) by a key that lives as long as its data key.
 
 The public key is in the encryption context, and KMS binds that to the EDKs: who may decrypt a message still cannot
-make another one under its name, because that takes a call that encrypts at KMS.
+forge another one under its name, because that takes a call that encrypts at KMS.
 """
 
 import base64
@@ -20,6 +20,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from keystead.encryption.errors import Damaged
 
 SIGNATURE_BYTES: Final = 64
+"""r and s."""
 _ALGORITHM: Final = ec.ECDSA(Prehashed(hashes.SHA256()))
 
 

@@ -14,11 +14,16 @@ from cryptography.hazmat.primitives.ciphers.modes import CBC, CTR, ECB, GCM
 from cryptography.hazmat.primitives.padding import PKCS7
 
 BLOCK_BYTES: Final = 16
+"""A block of SM4."""
 KEY_BYTES: Final = 16
+"""A key of SM4."""
 MAC_BYTES: Final = 32
+"""An HMAC-SM3, and its key."""
 TAG_BYTES: Final = 16
+"""The tag of GCM."""
 
 Mode = Literal["CBC", "GCM", "CTR", "ECB"]
+"""The modes of operation that the vendor has."""
 
 
 def sealed_bytes(mode: Mode, length: int, *, with_mac: bool) -> int:
@@ -50,6 +55,11 @@ class Sm4Mode:
             other = Cipher(self._key, self._unauthenticated(nonce)).encryptor()
             sealed = other.update(data) + other.finalize()
         return sealed + self._mac(nonce, sealed).finalize() if self._mac_key else sealed
+
+    def encrypt_into(self, nonce: bytes, data: bytes, associated_data: None, buf: memoryview) -> int:
+        """The same into a buffer that has exactly its length, which is returned."""
+        buf[:] = self.encrypt(nonce, data, associated_data)
+        return len(buf)
 
     def decrypt(self, nonce: bytes, data: bytes, associated_data: None) -> bytes:  # noqa: ARG002 - there is none
         """The plaintext; raises InvalidTag, for bad padding as well."""

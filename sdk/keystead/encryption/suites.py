@@ -6,20 +6,25 @@ output is the commitment (32 bytes, in the header) and the key of the frames. do
 
 import enum
 from collections.abc import Callable
-from functools import partial
+from functools import cached_property, partial
 from typing import Final, Protocol
 
 from cryptography.hazmat.primitives import hashes, hmac
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
-from cryptography.hazmat.primitives.kdf.hkdf import HKDF, HKDFExpand
+from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
 from keystead.encryption import sm4_modes
 
 DATA_KEY_BYTES: Final = 32
+"""A data key."""
 COMMITMENT_BYTES: Final = 32
+"""The commitment to a data key (ESF-3.1)."""
 TAG_BYTES: Final = 16
+"""The tag of GCM."""
 AES_KEY_BYTES: Final = 32
+"""A key of AES-256."""
 EDK_TAG_BYTES: Final = 32
+"""The tag over the EDKs, and its key (ESF-3.4)."""
 _SALT: Final = b"keystead encryption sdk 1"
 _EDK_LABEL: Final = b"encrypted data keys"
 _SIGNED: Final = 0x80
@@ -32,12 +37,19 @@ class Suite(enum.IntEnum):
     SM4_CBC_128_WITH_SIGNATURE = 1
     """The vendor's modes 1 to 8, "signature" meaning HMAC-SM3: for what is kept by those numbers; see `is_weak`."""
     SM4_CBC_128 = 2
+    """CBC; weak: frames can be changed unseen."""
     SM4_GCM_128_WITH_SIGNATURE = 3
+    """GCM and HMAC-SM3."""
     SM4_GCM_128 = 4
+    """GCM."""
     SM4_CTR_128_WITH_SIGNATURE = 5
+    """CTR and HMAC-SM3."""
     SM4_CTR_128 = 6
+    """CTR; weak: frames can be changed unseen."""
     SM4_ECB_128_WITH_SIGNATURE = 7
+    """ECB and HMAC-SM3; weak: equal blocks show."""
     SM4_ECB_128 = 8
+    """ECB; weak: equal blocks show, and frames can be changed unseen."""
     AES_256_GCM = 0x11
     """AES-256-GCM (NIST SP 800-38D), keys by HKDF-SHA-512."""
     SM4_GCM = 0x12
@@ -47,7 +59,7 @@ class Suite(enum.IntEnum):
     SM4_GCM_SIGNED = 0x92
     """SM4_GCM, and ECDSA P-256 with SHA-256 (FIPS 186-5) over the whole message."""
 
-    @property
+    @cached_property
     def signed(self) -> bool:
         """Whether a signature follows the frames."""
         return bool(self & _SIGNED)
@@ -57,7 +69,7 @@ class Suite(enum.IntEnum):
         """Whether SM4 and SM3 stand in for AES and SHA-2."""
         return self & ~_SIGNED != Suite.AES_256_GCM
 
-    @property
+    @cached_property
     def is_weak(self) -> bool:
         """Whether frames can be changed unseen (no tag), or equal blocks show (ECB)."""
         return self <= _LAST_OF_VENDOR and self in _WEAK
@@ -108,6 +120,10 @@ class FrameCipher(Protocol):
         """What stands in the frame after its word."""
         ...
 
+    def encrypt_into(self, nonce: bytes, data: bytes, associated_data: None, buf: memoryview) -> int:
+        """The same into a buffer that has exactly its length, which is returned."""
+        ...
+
     def decrypt(self, nonce: bytes, data: bytes, associated_data: None) -> bytes:
         """The plaintext; raises InvalidTag, and nothing of the plaintext is seen then."""
         ...
@@ -123,39 +139,49 @@ make_sm4_gcm: Final[list[Callable[[bytes], FrameCipher]]] = [openssl_sm4_gcm]
 
 
 class MessageKeys:
-    """What derives the keys of messages from one data key. The data key itself is not kept.
+    """What derives the keys of messages from one data key of 32 bytes. The data key itself is not kept.
 
-    The secret is overwritten when the last user lets go of the object, so a cache may drop it at any time while
-    another thread is still deriving from it. Python may have copied it before; see docs/encryption-sdk-format.md.
+    What is kept is HMAC after it took its key, in OpenSSL's memory: each derivation begins with a copy, and OpenSSL
+    overwrites it when the last user lets go of the object. So a cache may drop it at any time while another thread is
+    still deriving. Python may have copied the data key before; see docs/encryption-sdk-format.md.
+
+    Raises ValueError for a data key of another length.
     """
 
-    __slots__ = ("_cipher", "_hash", "_length", "_secret", "_suite")
+    __slots__ = ("_cipher", "_length", "_secret", "_suite")
 
     def __init__(self, suite: Suite, data_key: bytes | bytearray) -> None:
-        self._secret = bytearray()
         if len(data_key) != DATA_KEY_BYTES:
             raise ValueError(f"A data key has {DATA_KEY_BYTES} bytes.")
         self._suite = suite
-        self._hash: hashes.HashAlgorithm = hashes.SM3() if suite.is_sm else hashes.SHA512()
         self._cipher = suite.cipher()
         self._length = COMMITMENT_BYTES + suite.frame_key_bytes
-        self._secret[:] = HKDF.extract(self._hash, _SALT, bytes(data_key))
+        algorithm: hashes.HashAlgorithm = hashes.SM3() if suite.is_sm else hashes.SHA512()
+        self._secret = hmac.HMAC(HKDF.extract(algorithm, _SALT, bytes(data_key)), algorithm)
 
     def derive(self, core: bytes) -> tuple[bytes, FrameCipher]:
         """The commitment to the data key and to `core`, the header's first part; and the cipher of the frames."""
-        made = HKDFExpand(self._hash, self._length, core).derive(self._secret)
-        return made[:COMMITMENT_BYTES], self._cipher(made[COMMITMENT_BYTES:])
+        made = self._expand(core, self._length)
+        return made[:COMMITMENT_BYTES], self._cipher(made[COMMITMENT_BYTES : self._length])
 
     def edk_tag(self, edks: bytes) -> bytes:
         """The tag over the encoded EDKs, 32 bytes: whoever has the data key can add an EDK, nobody else."""
-        key = HKDFExpand(self._hash, EDK_TAG_BYTES, _EDK_LABEL).derive(self._secret)
+        key = self._expand(_EDK_LABEL, EDK_TAG_BYTES)[:EDK_TAG_BYTES]
         mac = hmac.HMAC(key, hashes.SM3() if self._suite.is_sm else hashes.SHA256())
         mac.update(edks)
         return mac.finalize()
 
-    def __del__(self) -> None:
-        """Overwrite the secret."""
-        wipe(self._secret)
+    def _expand(self, info: bytes, length: int) -> bytes:
+        """HKDF-Expand (RFC 5869, 2.3) in whole blocks: `length` bytes or somewhat more."""
+        made = block = b""
+        number = 0
+        while len(made) < length:
+            number += 1
+            mac = self._secret.copy()
+            mac.update(block + info + number.to_bytes(1, "big"))
+            block = mac.finalize()
+            made += block
+        return made
 
     def __repr__(self) -> str:
         return f"MessageKeys({self._suite.name})"

@@ -24,7 +24,9 @@ from keystead.encryption.kms import ApiKms
 from keystead.encryption.suites import Suite
 
 WITHOUT_BLOCK: Final = 1
+"""`MsgHead.blockType` of a message that was not cut into blocks."""
 WITH_BLOCK: Final = 2
+"""`MsgHead.blockType` of a message in blocks of `blockLength`."""
 _VENDOR_SUITES: Final = range(1, 9)
 
 
@@ -32,13 +34,21 @@ class Code(enum.IntEnum):
     """What the calls return; those that this implementation gives."""
 
     ES_OK = 0
+    """Done."""
     ES_ERROR = -1
+    """An argument that makes no sense, or another failure."""
     SOURCE_EMPTY = -2
+    """There is nothing to encrypt or decrypt."""
     NO_CMKEY = -3
+    """There is no CMK."""
     ALGRITHM_ERR = -4
+    """Not 1 to 8, or a weak one without `allowWeak`."""
     GENERATE_DATAKEY = -5
+    """KMS made no data key."""
     DECRYPT_DATAKEY = -11
+    """KMS opened none of the data keys."""
     DIGEST_INVALIDATE = -13
+    """The message is damaged."""
 
 
 @dataclass(frozen=True)
@@ -46,8 +56,11 @@ class EncryptedDataKey:
     """The data key under one CMK, as MsgHead has it."""
 
     cmkRegion: str  # noqa: N815 - the vendor's name
+    """Region of the CMK."""
     cmkKeyId: str  # noqa: N815 - the vendor's name
+    """Id of the CMK."""
     dataKey: str  # noqa: N815 - the vendor's name
+    """CiphertextBlob."""
 
 
 @dataclass(frozen=True)
@@ -55,11 +68,17 @@ class MsgHead:
     """The header of a message."""
 
     algorithm: int
+    """1 to 8."""
     encryptionContext: str  # noqa: N815 - the vendor's name
+    """JSON, or empty."""
     dataKeyNum: int  # noqa: N815 - the vendor's name
+    """Length of `dataKey`."""
     dataKey: tuple[EncryptedDataKey, ...]  # noqa: N815 - the vendor's name
+    """One for each CMK that had answered."""
     blockType: int  # noqa: N815 - the vendor's name
+    """WITH_BLOCK or WITHOUT_BLOCK."""
     blockLength: int  # noqa: N815 - the vendor's name
+    """Bytes of plaintext in a block; 0 without blocks."""
 
 
 @dataclass
@@ -67,11 +86,17 @@ class KeyManager:
     """The data keys, the CMKs that open messages, and who calls KMS. Threads may share it."""
 
     keys: tuple[MasterKey, ...]
+    """The CMKs that open messages."""
     limits: CacheLimits
+    """Of each cache."""
     api: Api
+    """What calls KMS."""
     allow_weak: bool
+    """Whether the algorithms 2, 6, 7 and 8 are admitted."""
     clients: dict[tuple[tuple[MasterKey, ...], int, int], Client] = field(default_factory=dict, repr=False)
+    """One for each kind of message, made when it is needed."""
     lock: threading.Lock = field(default_factory=threading.Lock, repr=False)
+    """Of `clients`."""
 
     def client(self, keys: tuple[MasterKey, ...], suite: Suite, frame_bytes: int) -> Client:
         """The client with this manager's cache for messages of one kind."""
@@ -171,7 +196,7 @@ def Encrypt(
         message = client.encrypt(source, context)
     except KeysUnavailable:
         return Code.GENERATE_DATAKEY, None, b""
-    except (EncryptionError, ValueError):
+    except (EncryptionError, TypeError, ValueError):
         return Code.ES_ERROR, None, b""
     return Code.ES_OK, _head(message), message
 
@@ -188,7 +213,7 @@ def Decrypt(source: bytes, km: KeyManager) -> tuple[int, MsgHead | None, bytes]:
         return Code.DECRYPT_DATAKEY, None, b""
     except Damaged:
         return Code.DIGEST_INVALIDATE, None, b""
-    except (EncryptionError, ValueError):
+    except (EncryptionError, TypeError, ValueError):
         return Code.ES_ERROR, None, b""
     return Code.ES_OK, _head(source), plaintext
 

@@ -19,9 +19,9 @@ def programs() -> Path | None:
 
 
 class PostgreSQL:
-    """One cluster in `folder`, with the superuser `admin`."""
+    """One cluster in `folder`, with the superuser `admin`; on loopback as well where a port is given."""
 
-    def __init__(self, bin_folder: Path, folder: Path, admin_password: str) -> None:
+    def __init__(self, bin_folder: Path, folder: Path, admin_password: str, port: int | None = None) -> None:
         self._bin, self._data = bin_folder, folder / "data"
         self._user = USER if os.geteuid() == 0 else None
         if self._user:
@@ -35,9 +35,9 @@ class PostgreSQL:
             "--pwfile", str(password_file), "-E", "UTF8", "--locale", "C",
         )  # fmt: skip
         password_file.unlink()
-        self.socket = str(folder / ".s.PGSQL.5432")
+        self.socket = str(folder / f".s.PGSQL.{port or 5432}")
         options = (
-            f"-c port=5432 -c listen_addresses= -c unix_socket_directories={folder} "
+            f"-c port={port or 5432} -c listen_addresses={'127.0.0.1' if port else ''} -c unix_socket_directories={folder} "
             "-c fsync=off -c shared_buffers=16MB -c max_connections=60"
         )
         self._run("pg_ctl", "-D", str(self._data), "-w", "-l", str(folder / "log"), "-o", options, "start")

@@ -1,6 +1,8 @@
+import itertools
 import json
 import math
 import threading
+import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -166,6 +168,74 @@ def test_the_old_ones_serve_while_the_issuer_is_down_and_no_longer() -> None:
         provider.current()
     issuer.is_down = False
     assert provider.current().secret_id == "AKID2"
+
+
+def test_a_failed_refresh_is_not_tried_again_at_once() -> None:
+    """An issuer in trouble is asked about every ten seconds while the old ones serve, and at once when they expired."""
+    issuer = Issuer()
+    asked: list[float] = []
+
+    def refresh() -> Credential:
+        asked.append(issuer.now)
+        return issuer.refresh()
+
+    provider = Temporary(refresh, ahead=300, clock=issuer.clock)
+    provider.current()
+    issuer.is_down = True
+    for now in range(700, 1000):
+        issuer.now = now
+        for _ in range(5):
+            assert provider.current().secret_id == "AKID1"
+    assert asked[:2] == [0, 700]
+    pauses = [later - earlier for earlier, later in itertools.pairwise(asked[1:])]
+    assert all(5 <= pause <= 11 for pause in pauses)
+    assert asked[-1] >= 1000 - 11
+    issuer.is_down = False
+    issuer.now = 1000
+    assert provider.current().secret_id == "AKID2", (
+        "an expired one is not given out, whatever failed just now"
+    )
+
+
+def test_credentials_of_a_short_life_are_not_made_for_each_call() -> None:
+    issuer = Issuer()
+    issuer.life = 60
+    provider = Temporary(issuer.refresh, ahead=300, clock=issuer.clock)
+    for now in range(120):
+        issuer.now = now
+        for _ in range(10):
+            assert provider.current().expires_at > now
+    assert issuer.made <= 1 + 120 // 5
+
+
+def test_nobody_queues_for_an_issuer_that_is_down() -> None:
+    """Ten threads without a valid credential: one attempt, and all of them know."""
+    asked, gate = threading.Semaphore(0), threading.Event()
+    attempts: list[int] = []
+
+    def refresh() -> Credential:
+        attempts.append(1)
+        asked.release()
+        assert gate.wait(10)
+        raise ConnectionError("the issuer is down")
+
+    provider = Temporary(refresh)
+    with ThreadPoolExecutor(10) as pool:
+        waiting = [pool.submit(provider.current)]
+        assert asked.acquire(timeout=10)
+        begun = threading.Barrier(10)
+
+        def call() -> Credential:
+            begun.wait(10)
+            return provider.current()
+
+        waiting += [pool.submit(call) for _ in range(9)]
+        begun.wait(10)
+        time.sleep(0.2)  # until they wait; one that is late makes an attempt of its own, which fails the test
+        gate.set()
+        failures = [type(each.exception(10)) for each in waiting]
+    assert failures == [ConnectionError] + [CredentialError] * 9
+    assert len(attempts) == 1
 
 
 def test_expired_new_credentials_are_refused() -> None:

@@ -1,4 +1,6 @@
+import asyncio
 import copy
+import gc
 import itertools
 import json
 import logging
@@ -21,6 +23,7 @@ from tests.installation import SM
 from keystead import secrets as module
 from keystead.api import ApiError, Unreachable
 from keystead.secrets import (
+    AsyncSecretCache,
     AuthenticationFailed,
     Credentials,
     Gray,
@@ -346,7 +349,7 @@ def test_raising_again_keeps_no_history(source: Source) -> None:
 def test_faults_on_the_wire(faulty: FaultyServer) -> None:
     now = [0.0]
     cache = SecretCache(
-        faulty.api(retries=0, timeout=0.3), SM, ttl=100, ahead=0, stale_for=1000, clock=lambda: now[0]
+        faulty.api(retries=0, timeout=1.0), SM, ttl=100, ahead=0, stale_for=1000, clock=lambda: now[0]
     )
     good = respond(SecretString="good", SecretBinary="", VersionId="v1")
     faulty.script = [good]
@@ -355,7 +358,7 @@ def test_faults_on_the_wire(faulty: FaultyServer) -> None:
         say_and_close(b""),
         say_and_close(b'HTTP/1.1 200 OK\r\nContent-Length: 99\r\n\r\n{"Response": {"SecretString": "ba'),
         say_and_close(b"HTTP/1.1 500 Oops\r\nContent-Length: 4\r\n\r\noops"),
-        faulty.wait(2),
+        faulty.wait(4),
         refuse("InternalError"),
         respond(SecretString="", SecretBinary=""),
         respond(SecretBinary="?"),
@@ -736,6 +739,22 @@ def test_patience_with_a_rotation_that_stores_the_password_last(source: Source) 
     assert len(pauses) < 3 + 30
 
 
+def test_answers_that_differ_are_not_tried_for_ever(source: Source) -> None:
+    """Replicas that are behind: each read brings the other value, and the database knows neither."""
+    cache = source.cache()
+    turns = itertools.cycle(["v1", "v2"])
+    _rotate(source, "v2", "two")
+
+    def flip() -> None:
+        source.newest["db"] = next(turns)
+
+    source.before = flip
+    database = Database("three")
+    with pytest.raises(PermissionError):
+        cache.run("db", database.login, is_auth_failure=_is_refused)
+    assert len(database.tries) <= 4
+
+
 def test_a_block_that_fails_leaves_the_newest_behind(source: Source) -> None:
     cache = source.cache()
     database = Database("two")
@@ -785,6 +804,118 @@ def test_no_value_in_any_log_or_exception(source: Source, caplog: pytest.LogCapt
     cache.get("db")
     shown = repr(cache) + caplog.text + repr(cache._entries) + repr(cache._loads)
     assert "hunter2" not in shown
+
+
+# asyncio
+
+
+def test_coroutines_that_want_the_same_make_one_request(source: Source) -> None:
+    gate = threading.Event()
+    source.before = lambda: (gate.wait(10), None)[1]
+
+    async def work() -> None:
+        cache = AsyncSecretCache(source.cache())
+        waiting = [asyncio.create_task(cache.get("db")) for _ in range(500)]
+        await asyncio.sleep(0.05)
+        assert len(source.asked) == 1
+        assert threading.active_count() < 20, "coroutines wait, and not threads"
+        for task in waiting[:499:2]:
+            task.cancel()
+        gate.set()
+        found = await asyncio.gather(*waiting, return_exceptions=True)
+        assert isinstance(found[0], asyncio.CancelledError)
+        assert {each.version_id for each in found[1::2] if isinstance(each, Secret)} == {"v1"}
+        assert all(isinstance(each, Secret) for each in found[1::2])
+        await cache.get("db")
+        assert len(source.asked) == 1
+        assert cache._loads == {}
+
+    asyncio.run(work(), debug=True)
+
+
+def test_a_value_that_is_there_costs_no_thread(source: Source) -> None:
+    threads = source.cache()
+    threads.get("db")
+
+    async def work() -> None:
+        asyncio.get_running_loop().set_default_executor(NoThreads())
+        assert (await AsyncSecretCache(threads).get("db")).version_id == "v1"
+        with pytest.raises(AssertionError):
+            await AsyncSecretCache(threads).get("other")
+
+    asyncio.run(work())
+
+
+class NoThreads(ThreadPoolExecutor):
+    def submit(self, *_arguments: Any, **_options: Any) -> Any:
+        raise AssertionError
+
+
+def test_coroutines_share_a_failure_but_no_traceback(source: Source) -> None:
+    source.failure = DOWN
+
+    async def work() -> None:
+        cache = AsyncSecretCache(source.cache(negative_ttl=0))
+        failures = await asyncio.gather(*(cache.get("db") for _ in range(50)), return_exceptions=True)
+        assert len(source.asked) == 1
+        assert all(isinstance(each, Unreachable) for each in failures)
+        assert len({id(each) for each in failures}) == 50
+        lost = asyncio.create_task(cache.get("db"))
+        await asyncio.sleep(0)
+        lost.cancel()  # nobody is left to hear of the failure; the loop must not complain
+        await asyncio.sleep(0.05)
+
+    complaints: list[Any] = []
+
+    async def watched() -> None:
+        asyncio.get_running_loop().set_exception_handler(lambda _loop, context: complaints.append(context))
+        await work()
+        gc.collect()
+
+    asyncio.run(watched())
+    assert complaints == []
+
+
+def test_forgetting_counts_for_coroutines(source: Source) -> None:
+    gate = threading.Event()
+    source.before = lambda: (gate.wait(10), None)[1]
+
+    async def work() -> None:
+        cache = AsyncSecretCache(source.cache())
+        before = asyncio.create_task(cache.get("db"))
+        await asyncio.sleep(0.05)
+        _rotate(source, "v2", "two")
+        cache.forget("db")
+        after = asyncio.create_task(cache.get("db"))
+        await asyncio.sleep(0.05)
+        gate.set()
+        assert (await before).version_id == "v1"
+        assert (await after).version_id == "v2"
+        assert (await cache.get("db")).version_id == "v2"
+        _rotate(source, "v3", "three")
+        assert (await cache.refresh("db")).version_id == "v3"
+
+    asyncio.run(work())
+
+
+def test_a_block_of_a_coroutine_leaves_the_newest_behind(source: Source) -> None:
+    async def work() -> None:
+        cache = AsyncSecretCache(source.cache())
+        database = Database("two")
+        await cache.get("db")
+        _rotate(source, "v2", "two")
+        with pytest.raises(PermissionError):
+            async with cache.credentials("db", is_auth_failure=_is_refused) as c:
+                database.login(c)
+        async with cache.credentials("db", is_auth_failure=_is_refused) as c:
+            assert database.login(c) == "hello app"
+        assert len(source.asked) == 2
+        with pytest.raises(TimeoutError):
+            async with cache.credentials("db", is_auth_failure=_is_refused):
+                raise TimeoutError
+        assert len(source.asked) == 2
+
+    asyncio.run(work())
 
 
 @pytest.fixture(autouse=True)

@@ -1,15 +1,20 @@
 """Data keys serve within their limits, are asked for once, and are overwritten."""
 
+import os
+import secrets
+import signal
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import pytest
 
 from keystead.encryption import CacheLimits, Client, Suite
-from keystead.encryption.cache import DataKeyCache, Material
+from keystead.encryption.cache import DataKeyCache, Material, Opened
 from keystead.encryption.suites import MessageKeys, wipe
 
 from .fakes import BACKUP, PRIMARY, MemoryKms, SteppedClock
+from .memory import hmac_state, in_memory
 
 
 def made(calls: list[int] | None = None) -> Material:
@@ -41,14 +46,29 @@ def test_limits() -> None:
 def test_what_decrypts_ages_as_well() -> None:
     clock = SteppedClock()
     cache = DataKeyCache(CacheLimits(decrypt_seconds=10, keys=2), clock)
-    opened = [object() for _ in range(3)]
-    for number in range(3):
-        cache.keep_opened(1, b"", bytes([number]), opened[number])  # type: ignore[arg-type]
-    assert cache.opened(1, b"", b"\0") is None, "the least recently used one went"
-    assert cache.opened(1, b"", b"\2") is opened[2]
-    assert cache.opened(2, b"", b"\2") is None
+    asked: list[tuple[int, bytes]] = []
+
+    def use(suite: int, edks: bytes, takes: float = 0.0) -> Opened:
+        def make() -> Opened:
+            asked.append((suite, edks))
+            clock.now += takes
+            return Opened(made().keys, b"", {})
+
+        return cache.opened(suite, b"", edks, make)
+
+    one = use(1, b"one")
+    assert use(1, b"one") is one
+    use(1, b"two")
+    use(1, b"three")
+    use(1, b"one")
+    assert asked == [(1, b"one"), (1, b"two"), (1, b"three"), (1, b"one")], "the least recently used one went"
+    use(2, b"one")
+    assert asked[4:] == [(2, b"one")]
     clock.now += 10
-    assert cache.opened(1, b"", b"\2") is None
+    use(2, b"one", takes=6)
+    clock.now += 4
+    use(2, b"one")
+    assert asked[5:] == [(2, b"one")] * 2, "the age counts from the question"
 
 
 def test_contexts_have_their_own_data_keys() -> None:
@@ -100,6 +120,66 @@ def test_one_thread_asks_for_all() -> None:
     assert [one.decrypt(m).plaintext for m in messages] == [b"%d" % n for n in range(16)]
 
 
+def test_nobody_queues_for_failures() -> None:
+    """Eight threads wait for a KMS that hangs and fails: for two calls at most, and not for one after another."""
+    cache = DataKeyCache(CacheLimits())
+    asked, fail = threading.Semaphore(0), threading.Event()
+
+    def hangs() -> Material:
+        asked.release()
+        assert fail.wait(10)
+        raise ConnectionError
+
+    with ThreadPoolExecutor(8) as threads:
+        first = threads.submit(cache.material, b"", 1, hangs)
+        assert asked.acquire(timeout=10)
+        others = [threads.submit(cache.material, b"", 1, hangs) for _ in range(7)]
+        assert not asked.acquire(timeout=0.1), "the others wait for the first"
+        fail.set()
+        for each in (first, *others):
+            assert isinstance(each.exception(10), ConnectionError)
+        fail.clear()
+        together = [threads.submit(cache.material, bytes([n]), 1, hangs) for n in range(8)]
+        for _ in range(7 + 8):
+            assert asked.acquire(timeout=10), "other contexts do not wait"
+        fail.set()
+        assert all(each.exception(10) for each in together)
+    assert cache._going == {}
+
+
+def test_what_was_asked_for_before_forgetting_is_not_kept() -> None:
+    cache = DataKeyCache(CacheLimits())
+    calls: list[int] = []
+
+    def make() -> Material:
+        cache.clear()
+        return made(calls)
+
+    def make_opened() -> Opened:
+        cache.clear()
+        return Opened(made(calls).keys, b"", {})
+
+    for use in (lambda: cache.material(b"", 1, make), lambda: cache.opened(1, b"", b"", make_opened)):
+        calls.clear()
+        assert use() is not use()
+        assert len(calls) == 2
+    cache.material(b"", 1, lambda: made(calls))
+    cache.material(b"", 1, lambda: made(calls))
+    assert len(calls) == 3
+
+
+def test_a_fork_in_the_middle_of_a_call() -> None:
+    """The child has the lock and the turn of a thread that it does not have."""
+    cache = DataKeyCache(CacheLimits())
+    with cache._turn(b""), cache._lock:
+        child = os.fork()
+        if child == 0:  # no exit handlers of the test run
+            signal.alarm(10)
+            cache.material(b"", 1, made)
+            os._exit(0)
+    assert os.waitpid(child, 0)[1] == 0
+
+
 def test_threads_that_fail_do_not_block_the_next() -> None:
     kms = MemoryKms()
     one = Client(kms, PRIMARY, cache=CacheLimits())
@@ -110,11 +190,11 @@ def test_threads_that_fail_do_not_block_the_next() -> None:
     kms.down = set()
     assert one.decrypt(one.encrypt(b"text")).plaintext == b"text"
     assert one._cache is not None
-    assert one._cache._makers == {}
+    assert one._cache._going == {}
 
 
 def test_keys_change_under_load() -> None:
-    """Keys are dropped all the time while others use them: no message is made with an overwritten key."""
+    """Keys are dropped all the time while others use them: no message is made with one that is gone."""
     kms = MemoryKms()
     one = Client(kms, PRIMARY, suite=Suite.SM4_GCM, cache=CacheLimits(messages=2, keys=1))
     plain = Client(kms, PRIMARY)
@@ -127,15 +207,21 @@ def test_keys_change_under_load() -> None:
         list(threads.map(use, range(300)))
 
 
+@pytest.mark.skipif(not Path("/proc/self/mem").exists(), reason="reads its own memory")
 def test_secrets_are_overwritten_with_their_last_user() -> None:
-    keys = MessageKeys(Suite.AES_256_GCM, bytes(32))
-    secret = keys._secret
-    assert any(secret)
+    data_key = secrets.token_bytes(32)
+    keys = MessageKeys(Suite.AES_256_GCM, data_key)
+    state = hmac_state(data_key)
+    assert in_memory(state) > 0
     user = keys
     del keys
-    assert any(secret), "somebody still derives from it"
+    assert in_memory(state) > 0, "somebody still derives from it"
+    user.derive(b"core")
     del user
-    assert not any(secret)
+    assert in_memory(state) == 0
+
+
+def test_buffers_are_overwritten() -> None:
     buffer = bytearray(b"secret")
     wipe(buffer)
     assert buffer == bytes(6)

@@ -1,6 +1,8 @@
 """What comes back, and what is refused: every damaged bit, every cut, everything put together from several."""
 
+import copy
 import io
+import pickle
 from typing import Final
 
 import pytest
@@ -13,9 +15,12 @@ from keystead.encryption import (
     Damaged,
     EncryptionError,
     KeysUnavailable,
+    KmsFailure,
     MasterKey,
+    Refusal,
     Suite,
     Unsigned,
+    Weak,
     WrongContext,
 )
 from keystead.encryption.format import PUBLIC_KEY, edk_part, read_header
@@ -116,6 +121,19 @@ def test_every_cut_is_refused(suite: Suite) -> None:
             one.decrypt(message[:length])
     refused(one, message + b"\0")
     refused(one, message + message)
+
+
+@pytest.mark.parametrize("suite", list(Suite), ids=lambda suite: suite.name)
+def test_every_cut_of_a_single_frame_is_refused(suite: Suite) -> None:
+    """Of the weak modes as well: nothing is shorter, longer or followed by anything."""
+    one = client(suite, frame_bytes=1000, cache=CacheLimits(), allow_weak=True)
+    for plaintext in (b"", bytes(16), bytes(range(40))):
+        message = one.encrypt(plaintext)
+        assert one.decrypt(message).plaintext == plaintext
+        for length in range(len(message)):
+            refused(one, message[:length])
+        for more in (b"\0", bytes(16), bytes(500), bytes(2000)):
+            refused(one, message + more)
 
 
 @SUITES
@@ -276,6 +294,15 @@ def test_keys_of_others_are_never_asked() -> None:
 def test_bytes_that_are_no_message(junk: bytes, named: bool) -> None:  # noqa: FBT001 - hypothesis gives it
     with pytest.raises(EncryptionError):
         client().decrypt((b"KSE\x01\x11" if named else b"") + junk)
+
+
+def test_errors_cross_processes() -> None:
+    refused = KeysUnavailable(2, (Refusal("ap-beijing", "key", "Unreachable"),))
+    for error in (Damaged(), WrongContext(), Unsigned(), Weak(), KmsFailure("Unreachable"), refused):
+        back = pickle.loads(pickle.dumps(error))  # noqa: S301 - its own
+        assert (type(back), str(back), back.args) == (type(error), str(error), error.args)
+    assert "ap-beijing/key: Unreachable" in str(refused)
+    assert copy.copy(refused).refusals == refused.refusals
 
 
 def test_nothing_secret_is_shown() -> None:

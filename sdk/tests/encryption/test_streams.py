@@ -63,6 +63,25 @@ def test_sources_and_sinks_that_take_their_time() -> None:
     assert opened.taken == bytes(1234)
 
 
+def test_sinks_may_keep_what_they_are_given() -> None:
+    """What is no file of Python's may keep the pieces: they are its own then."""
+    one = Client(MemoryKms(), PRIMARY, frame_bytes=100)
+    plaintext = secrets.token_bytes(1234)
+    pieces: list[bytes] = []
+
+    class Keeping:
+        def write(self, data: bytes, /) -> None:
+            pieces.append(data)
+
+    one.encrypt_stream(io.BytesIO(plaintext), Keeping())
+    assert all(type(piece) is bytes for piece in pieces)
+    assert one.decrypt(b"".join(pieces)).plaintext == plaintext
+    message = io.BytesIO(b"".join(pieces))
+    pieces.clear()
+    one.decrypt_stream(message, Keeping())
+    assert b"".join(pieces) == plaintext
+
+
 def test_a_frame_is_released_when_it_is_authentic() -> None:
     """And not before: of three frames with a bad second one, the first alone leaves."""
     one = Client(MemoryKms(), PRIMARY, frame_bytes=16)
@@ -106,6 +125,13 @@ def test_files(suite: Suite, tmp_path: Path) -> None:
     one.decrypt_file(plain, plain)
     assert plain.read_bytes() == plaintext
     assert {path.name for path in tmp_path.iterdir()} == {"plain", "message", "back"}
+
+
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="has no /proc")
+def test_files_that_do_not_say_their_length(tmp_path: Path) -> None:
+    one = Client(MemoryKms(), PRIMARY, cache=CacheLimits())
+    one.encrypt_file("/proc/self/status", tmp_path / "message")
+    assert one.decrypt((tmp_path / "message").read_bytes()).plaintext.startswith(b"Name:")
 
 
 def test_a_bad_file_leaves_the_target_as_it_was(tmp_path: Path) -> None:

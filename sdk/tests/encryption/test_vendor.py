@@ -140,6 +140,8 @@ def test_codes(region: Region) -> None:
     for context in ("[]", "{", "[" * 100_000, '{"a": 1}', '"a"'):
         assert Encrypt(b"x", km, keys, 4, context)[0] == Code.ES_ERROR
     assert Encrypt(b"x", km, keys, 4, "", 1 << 21)[0] == Code.ES_ERROR
+    assert Encrypt("text", km, keys, 4)[0] == Code.ES_ERROR  # type: ignore[arg-type]
+    assert Decrypt("text", km)[0] == Code.ES_ERROR  # type: ignore[arg-type]
     code, _, message = Encrypt(b"x", km, keys, 4)
     assert code == Code.ES_OK
     assert Decrypt(b"", km)[0] == Code.SOURCE_EMPTY

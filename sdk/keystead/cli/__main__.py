@@ -1,0 +1,5 @@
+"""`python -m keystead.cli`."""
+
+from keystead.cli import main
+
+main()
