@@ -2,6 +2,7 @@
 
 import functools
 import logging
+from collections.abc import Callable
 
 from chalicelib.api.gateway import Gateway
 from chalicelib.clock import Clock, SystemClock
@@ -17,7 +18,7 @@ def build(settings: Settings, clock: Clock | None = None, *, create: bool | None
     return Service(
         settings,
         clock,
-        functools.partial(_open_table, settings, clock),
+        _tables(settings, clock),
         functools.partial(open_hsm, settings, create=create),
     )
 
@@ -35,17 +36,28 @@ def gateway() -> Gateway:
     return Gateway(service())
 
 
-def _open_table(settings: Settings, clock: Clock, domain: str) -> Table:
+def _tables(settings: Settings, clock: Clock) -> Callable[[str], Table]:
+    """What opens a domain's table."""
     if settings.table == "dynamodb":
-        from chalicelib.table.dynamodb import DynamoTable  # noqa: PLC0415 - local installations load no botocore
+        from chalicelib.table.dynamodb import DynamoTable, connect  # noqa: PLC0415 - local installations load no botocore
 
+        connection = functools.cache(
+            functools.partial(connect, settings.aws_region, settings.table_endpoint or None)
+        )
         names = settings.table_names
-        main = names["identity"] if domain == IDENTITY else names["data"]
-        return DynamoTable(main, names["audit"], settings.aws_region, clock, settings.table_endpoint or None)
+
+        def open_dynamodb(domain: str) -> Table:
+            main = names["identity"] if domain == IDENTITY else names["data"]
+            return DynamoTable(connection(), main, names["audit"], clock)
+
+        return open_dynamodb
     from chalicelib.table.sqlite import SqliteTable  # noqa: PLC0415 - not needed on AWS
 
-    settings.home.mkdir(mode=0o700, parents=True, exist_ok=True)
-    return SqliteTable(settings.home / f"{domain}.sqlite", clock)
+    def open_sqlite(domain: str) -> Table:
+        settings.home.mkdir(mode=0o700, parents=True, exist_ok=True)
+        return SqliteTable(settings.home / f"{domain}.sqlite", clock)
+
+    return open_sqlite
 
 
 def open_hsm(settings: Settings, domain: str, *, create: bool | None = None) -> Hsm:

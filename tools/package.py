@@ -2,11 +2,12 @@
 
 `chalice package` does the work, on a copy of the sources, so that no bytecode and no leftover gets in. pip is told the
 target's platform, so that every wheel is checked against the hashes in requirements.txt. The bundle is then stripped of
-what never runs, given bytecode (the code directory is read-only on Lambda: without it every cold start compiles every
+what never runs and is never read, given bytecode (the code directory is read-only on Lambda: without it every cold start compiles every
 module), and written so that the same sources and the same Python give the same bytes.
 """
 
 import argparse
+import gzip
 import json
 import os
 import re
@@ -17,7 +18,7 @@ import tempfile
 import zipfile
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 ROOT: Final = Path(__file__).parent.parent
 MACHINES: Final = {"arm64": "aarch64", "x86_64": "x86_64"}
@@ -33,7 +34,8 @@ USELESS: Final = (
     "*.data",  # scripts
     "*.dist-info/RECORD",
     "Cryptodome/SelfTest",
-    "botocore/data/dynamodb/*/examples-1.json*",
+    "botocore/data/dynamodb/2011-12-05",
+    "botocore/data/dynamodb/2012-08-10/examples-1.json*",
 )
 _STAMP: Final = (1980, 1, 1, 0, 0, 0)
 
@@ -57,6 +59,7 @@ def build(stages: Sequence[str], dist: Path) -> None:
             shutil.unpack_archive(made / "deployment.zip", tree)
             _check_complete(tree)
             _strip(tree)
+            _trim_models(tree / "botocore/data")
             _add_bytecode(tree)
             _write_zip(tree, made / "deployment.zip")
             target = dist / f"keystead-{stage}"
@@ -113,6 +116,26 @@ def _strip(tree: Path) -> None:
             shutil.rmtree(path)
         else:
             path.unlink()
+
+
+def _trim_models(data: Path) -> None:
+    """Every cold start parses these files: other services' endpoints and the manual's text are most of them."""
+    endpoints = json.loads((data / "endpoints.json").read_text())
+    for partition in endpoints["partitions"]:
+        partition["services"] = {"dynamodb": partition["services"]["dynamodb"]}
+    (data / "endpoints.json").write_text(json.dumps(endpoints, separators=(",", ":")))
+    for packed in data.glob("dynamodb/*/service-2.json.gz"):
+        model = json.loads(gzip.decompress(packed.read_bytes()), object_hook=_without_documentation)
+        packed.with_suffix("").write_text(json.dumps(model, separators=(",", ":")))
+        packed.unlink()
+
+
+def _without_documentation(members: dict[str, Any]) -> dict[str, Any]:
+    return {
+        name: value
+        for name, value in members.items()
+        if name != "documentation" or not isinstance(value, str)
+    }
 
 
 def _add_bytecode(tree: Path) -> None:

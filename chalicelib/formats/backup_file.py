@@ -1,4 +1,4 @@
-"""An encrypted backup file, written and read as a stream (docs/formats.md, `backup file`).
+"""An encrypted backup file, written and read as a stream (docs/formats.md, KS-FMT-40).
 
     "KSBK" | version = 1 (1 byte) | salt (16) | frames
 

@@ -218,7 +218,7 @@ class Pkcs11Hsm:
         opened = cls(domain, token, dialect, settings.hsm_fallbacks, release=release)
         if create:
             try:
-                with _one_at_a_time(settings, domain):
+                with _one_at_a_time(settings, label):
                     if not opened.generations():
                         opened.rotate()
             except BaseException:
@@ -959,12 +959,16 @@ def pin(settings: Settings) -> str:
 
 
 @contextlib.contextmanager
-def _one_at_a_time(settings: Settings, domain: str) -> Iterator[None]:
-    """Of the processes of this machine that start first at once, one makes the domain key."""
+def _one_at_a_time(settings: Settings, label: str) -> Iterator[None]:
+    """Of the processes of this machine that start first at once, one looks for domain keys in the token and makes them.
+
+    Those of all domains: SoftHSM2 2.6.1 misses what other processes do between its last look at a token and a change of its own,
+    until they do more (OSToken::index, Generation::commit), and so would make a key that is there already.
+    """
     folder = settings.home / "hsm"
     try:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        with (folder / f"{domain}.lock").open("ab") as file:
+        with (folder / f"token-{label.encode().hex()}.lock").open("ab") as file:
             fcntl.flock(file, fcntl.LOCK_EX)
             yield
     except OSError as error:

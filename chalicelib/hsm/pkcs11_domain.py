@@ -247,7 +247,7 @@ class DomainKeys:
             for role in (_WRAP, _MAC):
                 for id_, handle in self._objects(session, role):
                     if _generation(id_) == generation:
-                        session.destroy_object(handle)
+                        self._destroy(session, handle)
 
         call(self._token, destroy)
         self.look()
@@ -292,8 +292,10 @@ class DomainKeys:
             cryptoki.CKA_LABEL: self._label(role),
             cryptoki.CKA_ID: id_,
         }
-        for handle in session.find_objects(template):
-            return handle
+        with self._token.inventory():
+            found = session.find_objects(template)
+        if found:
+            return found[0]
         self._looked_at = None
         raise HsmUnavailable(f"Generation {_generation(id_)} of {self.domain} was just retired: try again.")
 
@@ -306,12 +308,15 @@ class DomainKeys:
             cryptoki.CKA_TOKEN: True,
             cryptoki.CKA_LABEL: self._label(role),
         }
+        types = [cryptoki.CKA_ID]
+        if class_ != cryptoki.CKO_PUBLIC_KEY:
+            types += [cryptoki.CKA_EXTRACTABLE, cryptoki.CKA_SENSITIVE]
+        with self._token.inventory():
+            objects = [
+                (handle, session.get_attributes(handle, types)) for handle in session.find_objects(template)
+            ]
         found = []
-        for handle in session.find_objects(template):
-            types = [cryptoki.CKA_ID]
-            if class_ != cryptoki.CKO_PUBLIC_KEY:
-                types += [cryptoki.CKA_EXTRACTABLE, cryptoki.CKA_SENSITIVE]
-            values = session.get_attributes(handle, types)
+        for handle, values in objects:
             if values.get(cryptoki.CKA_EXTRACTABLE, b"\0") != b"\0" or not cryptoki.number(
                 values.get(cryptoki.CKA_SENSITIVE, b"\1")
             ):
@@ -379,18 +384,18 @@ class DomainKeys:
         try:
             rivals = [other for other, _ in self._objects(session, _MAC) if _generation(other) == number]
             if alone and rivals != [id_]:
-                session.destroy_object(claim)
+                self._destroy(session, claim)
                 return False
             if before:
                 before()
             partner = self._keep(session, wrap, _WRAP, id_)
         except BaseException:
-            with contextlib.suppress(CryptokiError):
-                session.destroy_object(claim)
+            with contextlib.suppress(CryptokiError, HsmUnavailable):
+                self._destroy(session, claim)
             raise
         if (id_, claim) in self._objects(session, _MAC):
             return True
-        session.destroy_object(partner)  # somebody removed the claim
+        self._destroy(session, partner)  # somebody removed the claim
         return False
 
     def _keep(self, session: Session, handle: int, role: str, id_: bytes) -> int:
@@ -415,7 +420,13 @@ class DomainKeys:
         )
         with destroying(session, carrier):
             wrapped = session.wrap_key(self._kwp(), carrier, handle)
-            return session.unwrap_key(self._kwp(), carrier, wrapped, stored)
+            with self._token.inventory():
+                return session.unwrap_key(self._kwp(), carrier, wrapped, stored)
+
+    def _destroy(self, session: Session, handle: int) -> None:
+        """Destroy a token object."""
+        with self._token.inventory():
+            session.destroy_object(handle)
 
     def _seal(
         self,
@@ -466,11 +477,12 @@ class DomainKeys:
             cryptoki.CKA_LABEL: self._label(_TRANSPORT),
             cryptoki.CKA_ID: secrets.token_bytes(_NONCE_BYTES),
         }
-        public, _ = session.generate_key_pair(
-            Mechanism(cryptoki.CKM_RSA_PKCS_KEY_PAIR_GEN),
-            rsa_public(sealed_generation.MIN_RSA_BITS) | name,
-            private_key(cryptoki.CKK_RSA, cryptoki.CKA_UNWRAP) | name,
-        )
+        with self._token.inventory():
+            public, _ = session.generate_key_pair(
+                Mechanism(cryptoki.CKM_RSA_PKCS_KEY_PAIR_GEN),
+                rsa_public(sealed_generation.MIN_RSA_BITS) | name,
+                private_key(cryptoki.CKK_RSA, cryptoki.CKA_UNWRAP) | name,
+            )
         return public
 
     def _take(

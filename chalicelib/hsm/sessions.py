@@ -142,6 +142,22 @@ class Token:
             raise RuntimeError("a handle is good only inside an operation of Token.call")
         return _Use(connection, key, make)
 
+    @contextlib.contextmanager
+    def inventory(self) -> Iterator[None]:
+        """For `with`, around calls that look for, make or destroy token objects: one thread of this process at a time.
+
+        Nothing else may be awaited inside. HsmUnavailable when another thread is not done in time.
+        """
+        # SoftHSM2 2.6.1 reads an object's file again for a thread that looks for objects, also while another thread makes that
+        # object: it loses attributes, or making it fails, with CKR_TEMPLATE_INCONSISTENT or CKR_GENERAL_ERROR.
+        lock = self._state().inventory
+        if not lock.acquire(timeout=self._wait_seconds):
+            raise HsmUnavailable(f"The token {self.label!r} does not answer.")
+        try:
+            yield
+        finally:
+            lock.release()
+
     def mechanisms(self) -> frozenset[int]:
         """The numbers of the mechanisms that the token lists."""
         return self.call(lambda _session: frozenset(self.module.mechanisms(self._local.connection.slot)))
@@ -422,6 +438,8 @@ class _State:
     def __init__(self, library: _Library) -> None:
         self.library = library
         self.connecting = threading.Lock()
+        self.inventory = threading.Lock()
+        """See `Token.inventory`."""
         self.connection: _Connection | None = None
 
     def give_up(self, connection: "_Connection") -> None:

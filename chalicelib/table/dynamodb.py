@@ -6,9 +6,12 @@ It uses PynamoDB's connection and expressions, not its models: two models would 
 to create than all else in a cold start.
 """
 
+import contextlib
 import heapq
+import os
 import secrets
 import time
+import weakref
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from http import HTTPStatus
@@ -96,42 +99,52 @@ _KEYS: Final = {"due": ("due_pk", "due_sk"), **{name: (name, "sk") for name in I
 _OPTIONAL: Final = ("expires_at", "due_pk", "due_sk", *INDEXES)
 _SINGLE: Final = {"Put": "PutItem", "Update": "UpdateItem", "Delete": "DeleteItem"}
 
+_connections: Final[weakref.WeakSet[Connection]] = weakref.WeakSet()
+
 _Item = dict[str, dict[str, Any]]
 _T = TypeVar("_T")
 
 
-class DynamoTable:
-    """Rows in the tables `main` and `audit`.
+def connect(region: str, endpoint: str | None = None, *, timeout: float = 3.0) -> Connection:
+    """What the tables of a process share: one client, so that a cold start makes one, and one TLS connection.
 
     No request is repeated unless it is certain that the one before it had no effect. `timeout` is how many seconds
     DynamoDB has for an answer.
     """
+    connection = Connection(
+        region=region,
+        host=endpoint,
+        connect_timeout_seconds=_CONNECT_SECONDS,
+        read_timeout_seconds=timeout,
+        max_retry_attempts=0,
+        max_pool_connections=32,
+    )
+    connection.client.meta.events.register("before-parse.dynamodb", _must_be_whole)
+    _connections.add(connection)
+    return connection
 
-    def __init__(
-        self,
-        main: str,
-        audit: str,
-        region: str,
-        clock: Clock,
-        endpoint: str | None = None,
-        *,
-        timeout: float = 3.0,
-    ) -> None:
+
+def _after_fork() -> None:
+    """A child that used its parent's sockets would get its parent's answers."""
+    for connection in _connections:
+        connection.client.close()
+
+
+os.register_at_fork(after_in_child=_after_fork)
+
+
+class DynamoTable:
+    """Rows in the tables `main` and `audit`."""
+
+    def __init__(self, connection: Connection, main: str, audit: str, clock: Clock) -> None:
+        self._connection = connection
+        self._client = connection.client
         self._main = main
         self._audit = audit
         self._clock = clock
-        self._connection = Connection(
-            region=region,
-            host=endpoint,
-            connect_timeout_seconds=_CONNECT_SECONDS,
-            read_timeout_seconds=timeout,
-            max_retry_attempts=0,
-            max_pool_connections=32,
-        )
         for name in (main, audit):
-            self._connection.add_meta_table(MetaTable(_schema(name)))
-        self._client = self._connection.client  # created now: in Lambda's init phase, and by one thread
-        self._client.meta.events.register("before-parse.dynamodb", _must_be_whole)
+            with contextlib.suppress(ValueError):  # the audit table is that of other tables, too
+                connection.add_meta_table(MetaTable(_schema(name)))
 
     def get(self, pk: str, sk: str) -> Row | None:
         validate_key(pk, sk)
@@ -275,6 +288,7 @@ class DynamoTable:
             self._connection.update_time_to_live(name, "expires_at")
 
     def close(self) -> None:
+        """Close idle connections; another table that shares them opens new ones."""
         self._client.close()
 
     def _table_of(self, pk: str) -> str:

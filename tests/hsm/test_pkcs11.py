@@ -5,6 +5,7 @@ import os
 import shutil
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -541,6 +542,55 @@ def test_a_rival_makes_a_rotation_step_back(
     monkeypatch.setattr(domain_keys, "_keep", keep_and_be_rivalled)
     assert hsm.rotate().number == 4
     assert hsm.generations() == (1, 4)
+
+
+def test_nobody_looks_for_objects_while_one_is_made(new: softhsm.NewToken, shim: Shim) -> None:
+    """Of all threads and domains of the process: SoftHSM2 spoils the object, and it is no fault of the token."""
+    token = Token(cryptoki.load(shim.path), new.label, new.pin, wait_seconds=60)  # an RSA key takes seconds
+    domains = [Pkcs11Hsm(name, token, Dialect.of({}), ALL) for name in (DOMAIN, DOMAIN, "ap-beijing")]
+    for hsm in domains[1:]:
+        hsm.rotate()
+    shim.disturb()
+    for function in ("UnwrapKey", "FindObjectsInit"):
+        shim.delay(function, 20)
+    with ThreadPoolExecutor(4) as threads:
+        transport_key = threads.submit(domains[0].transport_key)
+        rotations = [threads.submit(hsm.rotate) for hsm in domains]
+        made = [rotation.result().number for rotation in rotations]
+        assert transport_key.result()
+    assert min(made) > 1
+    assert made[0] != made[1]
+    shim.reset()
+    assert [hsm._domain_keys.look()[number] for hsm, number in zip(domains, made, strict=True)]
+    token.close()
+
+
+def test_a_token_that_refuses_what_is_needed_is_misconfigured(hsm: Pkcs11Hsm, shim: Shim) -> None:
+    shim.fail("UnwrapKey", cryptoki.CKR_TEMPLATE_INCONSISTENT)
+    with pytest.raises(HsmMisconfigured, match="0x000000D1"):
+        hsm.rotate()
+    assert hsm.generations() == (1,)
+
+
+def test_domains_that_are_made_at_once_in_one_token_are_all_seen(
+    new: softhsm.NewToken, shim: Shim, settings: Settings
+) -> None:
+    """SoftHSM2 misses what another process does between a look and a change: a second copy of it is as good as a process."""
+    slow = replace(settings, pkcs11_module=shim.path)
+    shim.delay("WrapKey", 500)  # between the look and the change
+    with ThreadPoolExecutor(1) as threads:
+        making = threads.submit(Pkcs11Hsm.open, slow, "ap-beijing", new.label, create=True)
+        while not shim.calls("WrapKey") and not making.done():
+            time.sleep(0.01)
+        other = Pkcs11Hsm.open(settings, DOMAIN, new.label, create=True)
+        opened = [making.result()]
+    shim.reset()
+    key = other.generate(KeyKind.AES_256, b"place")
+    opened += [other, Pkcs11Hsm.open(slow, DOMAIN, new.label, create=True)]
+    assert opened[-1].generations() == other.generations() == (1,)
+    assert opened[-1].encrypt(key, b"", b"")
+    for hsm in opened:
+        hsm.close()
 
 
 STARTER: Final = """

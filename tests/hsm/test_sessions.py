@@ -419,6 +419,22 @@ def test_waiting_for_a_session_ends(shim: Shim, new: softhsm.NewToken) -> None:
     token.close()
 
 
+def test_token_objects_are_one_threads_at_a_time(shim: Shim, new: softhsm.NewToken) -> None:
+    """And it is not waited for for ever; another token, and a forked child, have nothing to do with it."""
+    token, other = (Token(cryptoki.load(shim.path), new.label, new.pin, wait_seconds=0.2) for _ in range(2))
+
+    def enter() -> bool:
+        with token.inventory():
+            return True
+
+    with concurrent.futures.ThreadPoolExecutor(1) as threads:
+        with token.inventory(), other.inventory():
+            with pytest.raises(HsmUnavailable, match="does not answer"):
+                threads.submit(enter).result()
+            assert forked(enter)
+        assert threads.submit(enter).result()
+
+
 def test_a_call_that_hangs_while_connecting_holds_others_up_for_a_limited_time(
     shim: Shim, new: softhsm.NewToken
 ) -> None:

@@ -18,12 +18,19 @@ def of_type(template: Template, kind: str) -> dict[str, dict[str, Any]]:
 
 
 def environment(template: Template, handler: str) -> dict[str, str]:
-    """The variables that a function gets. A reference stands for its parameter's default, or for its own name."""
+    """The variables that a function gets if no parameter is given.
+
+    A reference stands for its parameter's default, or for its own name.
+    """
     variables = {
         **template["Globals"]["Function"]["Environment"]["Variables"],
         **functions(template)[handler]["Environment"]["Variables"],
     }
-    return {name: _text(value, template) for name, value in variables.items()}
+    return {
+        name: _text(value, template)
+        for name, value in variables.items()
+        if isinstance(value, str) or "Fn::If" not in value
+    }
 
 
 def statements(template: Template, handler: str) -> list[dict[str, Any]]:

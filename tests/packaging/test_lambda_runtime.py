@@ -1,233 +1,32 @@
-"""The code bundle under AWS's own runtime client, as Lambda runs it: handlers, payloads, cold start.
+"""The code bundle as Lambda runs it: handlers, payloads, cold start. The table is ministack."""
 
-The Runtime API (https://docs.aws.amazon.com/lambda/latest/dg/runtimes-api.html) is played by a small server; the table is
-ministack.
-"""
-
-import base64
-import contextlib
-import http.server
 import json
-import os
-import queue
-import subprocess
-import sys
-import sysconfig
-import threading
-from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
-from typing import Any
 
 import pytest
-import requests
-from requests.adapters import BaseAdapter
-from tencentcloud.common.credential import Credential
-from tencentcloud.common.profile.client_profile import ClientProfile
-from tencentcloud.common.profile.http_profile import HttpProfile
-from tencentcloud.ssm.v20190923 import ssm_client
 
-from chalicelib import bootstrap, wiring
-from chalicelib.clock import SystemClock
 from chalicelib.jobs import schedule
-from chalicelib.settings import Bootstrap, Settings
-from chalicelib.table.dynamodb import DynamoTable
+from tests.installation import refused
+from tests.packaging.runtime import CREDENTIALS, HOST, Installed, payload_1, payload_2, sdk
 
 pytestmark = [pytest.mark.slow, pytest.mark.ministack, pytest.mark.timeout(600)]
 
-NATIVE = ("Cryptodome", "_cffi_backend", "cffi", "cryptography")
-RUNTIME = ("awslambdaric", "runtime_client", "simplejson", "snapshot_restore_py")
-CREDENTIALS = {"AWS_ACCESS_KEY_ID": "sample", "AWS_SECRET_ACCESS_KEY": "sample", "AWS_REGION": "us-east-1"}
-START = """
+LOADED = """
 import sys
-sys.path[1:1] = {path!r}
-from awslambdaric.__main__ import main
-main(["bootstrap", {handler!r}])
-"""
-MODULES = """
-import sys
+import app
+at_first = sorted(sys.modules)
 def handler(event, context):
-    import app
-    return sorted(name for name in sys.modules if "." not in name)
+    return (at_first, sorted(sys.modules)) if event is None else app.api(event, context)
 """
-
-
-class RuntimeApi:
-    """Hands one event at a time to the runtime client, and takes its answer."""
-
-    def __init__(self) -> None:
-        self.events: queue.Queue[bytes] = queue.Queue()
-        self.answers: queue.Queue[tuple[str, bytes]] = queue.Queue()
-        api = self
-
-        class Handler(http.server.BaseHTTPRequestHandler):
-            protocol_version = "HTTP/1.1"
-
-            def do_GET(self) -> None:
-                event = api.events.get()
-                self.send_response(200)
-                self.send_header("Content-Type", "application/json")
-                self.send_header("Lambda-Runtime-Trace-Id", "Root=1-00000000-000000000000000000000000")
-                self.send_header("Lambda-Runtime-Aws-Request-Id", "00000000-0000-4000-8000-000000000000")
-                self.send_header("Lambda-Runtime-Deadline-Ms", "32503680000000")
-                self.send_header(
-                    "Lambda-Runtime-Invoked-Function-Arn", "arn:aws:lambda:us-east-1:1:function:f"
-                )
-                self.send_header("Content-Length", str(len(event)))
-                self.end_headers()
-                self.wfile.write(event)
-
-            def do_POST(self) -> None:
-                body = self.rfile.read(int(self.headers["Content-Length"]))
-                api.answers.put((self.path.rpartition("/")[2], body))
-                self.send_response(202)
-                self.send_header("Content-Length", "0")
-                self.end_headers()
-
-            def log_message(self, *_args: object) -> None:
-                pass
-
-        class Server(http.server.ThreadingHTTPServer):
-            def handle_error(self, *_args: object) -> None:
-                """A function's process is killed while it waits for its next event."""
-
-        self._server = Server(("127.0.0.1", 0), Handler)
-        self._server.daemon_threads = True
-        self.address = f"127.0.0.1:{self._server.server_port}"
-        threading.Thread(target=self._server.serve_forever, daemon=True).start()
-
-    def invoke(self, event: Any) -> Any:
-        """What the function answers; AssertionError with what it says if it fails."""
-        self.events.put(json.dumps(event).encode())
-        kind, body = self.answers.get(timeout=20)
-        assert kind == "response", body.decode()
-        return json.loads(body)
-
-    def close(self) -> None:
-        self._server.shutdown()
-        self._server.server_close()
-
-
-class Function:
-    """One function's process."""
-
-    def __init__(self, task: list[Path], handler: str, environment: dict[str, str], log: Path) -> None:
-        self.api = RuntimeApi()
-        program = START.format(path=[str(path) for path in task], handler=handler)
-        with log.open("wb") as out:
-            self.process = subprocess.Popen(
-                [sys.executable, "-I", "-S", "-c", program],
-                cwd=task[-1],
-                env={
-                    "AWS_LAMBDA_RUNTIME_API": self.api.address,
-                    "HOME": "/nowhere",
-                    **CREDENTIALS,
-                    **environment,
-                },
-                stdout=out,
-                stderr=out,
-            )
-        self.invoke = self.api.invoke
-
-    def cpu_seconds(self) -> float:
-        """What the process has worked so far, its start included."""
-        ticks = Path(f"/proc/{self.process.pid}/stat").read_text().rpartition(")")[2].split()[11:13]
-        return sum(map(int, ticks)) / os.sysconf("SC_CLK_TCK")
-
-    def close(self) -> None:
-        self.process.kill()
-        self.process.wait()
-        self.api.close()
-
-
-class Installed:
-    """Tables in ministack, keys in a layer, and a root account: what a deployed stage has."""
-
-    def __init__(self, ministack: str, home: Path, task: list[Path]) -> None:
-        self.task, self.home = task, home
-        self.environment = {
-            "KEYSTEAD_STAGE": "dev",
-            "KEYSTEAD_HOME": str(home),
-            "KEYSTEAD_TABLE": "dynamodb",
-            "KEYSTEAD_TABLE_ENDPOINT": ministack,
-            "KEYSTEAD_TABLE_IDENTITY": "lambda-identity",
-            "KEYSTEAD_TABLE_DATA": "lambda-data",
-            "KEYSTEAD_TABLE_AUDIT": "lambda-audit",
-            "KEYSTEAD_AWS_REGION": "us-east-1",
-        }
-        for name in ("lambda-identity", "lambda-data"):
-            table = DynamoTable(name, "lambda-audit", "us-east-1", SystemClock(), ministack)
-            table.create_tables()
-            table.close()
-        service = wiring.build(Settings.from_environment(self.environment))
-        with contextlib.closing(service):
-            self.root: Bootstrap = bootstrap.ensure(service)[0]
-            for region in service.settings.regions:
-                service.hsm(region)
-
-    @contextlib.contextmanager
-    def function(self, handler: str, *more: Path) -> Iterator[Function]:
-        started = Function([*more, *self.task], handler, self.environment, self.home / f"{handler}.log")
-        try:
-            yield started
-        finally:
-            started.close()
 
 
 @pytest.fixture(scope="module")
 def installed(ministack: str, bundle: Path, tmp_path_factory: pytest.TempPathFactory) -> Installed:
-    native, runtime = tmp_path_factory.mktemp("native"), tmp_path_factory.mktemp("runtime")
-    site = Path(sysconfig.get_path("platlib"))
-    for folder, names in ((native, NATIVE), (runtime, RUNTIME)):
-        for name in names:
-            for path in site.glob(f"{name}*"):
-                (folder / path.name).symlink_to(path)
     with pytest.MonkeyPatch.context() as patch:
         for name, value in CREDENTIALS.items():
             patch.setenv(name, value)
-        return Installed(ministack, tmp_path_factory.mktemp("home"), [runtime, native, bundle])
-
-
-class Invoking(BaseAdapter):
-    """Carries the official client's requests to a function as events, in place of a socket."""
-
-    def __init__(self, function: Function, event: Any) -> None:
-        super().__init__()
-        self._function, self._event = function, event
-
-    def send(self, request: requests.PreparedRequest, *_args: Any, **_kwargs: Any) -> requests.Response:
-        answer = self._function.invoke(self._event(request))
-        response = requests.Response()
-        response.status_code = answer["statusCode"]
-        response.headers.update(answer["headers"])
-        response._content = answer["body"].encode()
-        response.request, response.url = request, str(request.url)
-        return response
-
-    def close(self) -> None:
-        pass
-
-
-def payload_2(request: requests.PreparedRequest) -> dict[str, Any]:
-    """As a function URL sends it."""
-    body = request.body.encode() if isinstance(request.body, str) else request.body or b""
-    return {
-        "version": "2.0",
-        "rawPath": "/",
-        "rawQueryString": str(request.url).partition("?")[2],
-        "headers": {name.lower(): value for name, value in request.headers.items()},
-        "requestContext": {"http": {"method": request.method, "path": "/", "sourceIp": "192.0.2.7"}},
-        "body": base64.b64encode(body).decode(),
-        "isBase64Encoded": True,
-    }
-
-
-def sdk(installed: Installed, function: Function) -> Any:
-    """The official client of Secrets Manager."""
-    profile = ClientProfile(httpProfile=HttpProfile(protocol="http", endpoint="example.lambda-url.on.aws"))
-    credential = Credential(installed.root.secret_id, installed.root.secret_key)
-    client = ssm_client.SsmClient(credential, "ap-guangzhou", profile)
-    client.request.conn._session.mount("http://", Invoking(function, payload_2))
-    return client
+        return Installed(ministack, bundle, tmp_path_factory.mktemp("installed"))
 
 
 def test_the_official_client_works_through_the_function_url(installed: Installed) -> None:
@@ -241,27 +40,61 @@ def test_the_official_client_works_through_the_function_url(installed: Installed
         assert json.loads(refused["body"])["Response"]["Error"]["Code"] == "InvalidRequest"
 
 
-def test_a_cold_start_to_the_first_secret_is_little_work(installed: Installed) -> None:
-    """The goal is 300 ms of CPU; the bound leaves room for slow and busy machines."""
+def test_the_official_client_works_through_a_rest_api_of_api_gateway(installed: Installed) -> None:
+    with installed.function("app.app", variables={"KEYSTEAD_STAGE": "local"}) as function:
+        client = sdk(installed, function, "kms", payload_1)
+        key = client.call_json("CreateKey", {"Alias": "through-api-gateway"})["Response"]["KeyId"]
+        made = client.call_json("Encrypt", {"KeyId": key, "Plaintext": "aGVsbG8="})["Response"]
+        asked = {"CiphertextBlob": made["CiphertextBlob"]}
+        assert client.call_json("Decrypt", asked)["Response"]["Plaintext"] == "aGVsbG8="
+        client.call_json("DisableKey", {"KeyId": key})
+        client.call_json("ScheduleKeyDeletion", {"KeyId": key, "PendingWindowInDays": 7})
+        with refused("ResourceUnavailable.CmkDisabled"):
+            client.call_json("Decrypt", asked)
+    assert "keystead.warning KeyPendingDelete" in (installed.home / "app.app.log").read_text(), (
+        "for the alarm"
+    )
+
+
+def test_behind_a_proxy_that_replaces_the_host_only_named_hosts_may_be_signed(installed: Installed) -> None:
+    """CloudFront and custom domains send the function URL's own host."""
+    replaced = partial(payload_2, host=HOST)
+    named = {"KEYSTEAD_HOSTS": "kms.example.com, SSM.Example.com, ssm.example.com:8443"}
+    with installed.function("app.api", variables=named) as function:
+        for host in (HOST, *named["KEYSTEAD_HOSTS"].split(", "), "ssm.example.com"):
+            client = sdk(installed, function, event=replaced, host=host)
+            assert "SecretMetadatas" in client.call_json("ListSecrets", {})["Response"]
+        for host in (
+            "other.example.com",
+            "example.com",
+            "kms.example.com.evil.example",
+            "kms.example.com:8443",
+            "KMS.example.com",
+        ):
+            client = sdk(installed, function, event=replaced, host=host)
+            with refused("AuthFailure.SignatureFailure"):
+                client.call_json("ListSecrets", {})
+    with installed.function("app.api") as function, refused("AuthFailure.SignatureFailure"):
+        client = sdk(installed, function, event=replaced, host="kms.example.com")
+        client.call_json("ListSecrets", {})
+
+
+def test_a_cold_start_to_the_first_secret_loads_no_needless_library(
+    installed: Installed, tmp_path: Path
+) -> None:
+    """`python -m benchmarks.cold_start` measures it."""
     with installed.function("app.api") as function:
-        client = sdk(installed, function)
         made = {"SecretName": "cold", "VersionId": "v1", "SecretString": "a value"}
-        client.call_json("CreateSecret", made)
-    with installed.function("app.api") as function:
-        client = sdk(installed, function)
+        sdk(installed, function).call_json("CreateSecret", made)
+    (tmp_path / "loaded.py").write_text(LOADED)
+    with installed.function("loaded.handler", tmp_path) as function:
         asked = {"SecretName": "cold", "VersionId": "v1"}
-        assert client.call_json("GetSecretValue", asked)["Response"]["SecretString"] == "a value"
-        spent = function.cpu_seconds()
-    sys.stdout.write(f"process start to first GetSecretValue: {spent * 1e3:.0f} ms of CPU\n")
-    assert spent < 1.5
-
-
-def test_no_needless_library_is_loaded(installed: Installed, tmp_path: Path) -> None:
-    (tmp_path / "modules.py").write_text(MODULES)
-    with installed.function("modules.handler", tmp_path) as function:
-        loaded = set(function.invoke({}))
-    assert "app" in loaded
-    assert not loaded & {"boto3", "botocore", "gmssl", "granian", "jwt", "pydantic", "pynamodb", "requests"}
+        answer = sdk(installed, function).call_json("GetSecretValue", asked)["Response"]
+        assert answer["SecretString"] == "a value"
+        at_first, loaded = map(set, function.invoke(None))
+    assert {"app", "botocore.client", "pynamodb.connection"} <= at_first, "before there is an event"
+    assert "chalicelib.actions.ssm.get_secret_value" in loaded - at_first
+    assert not loaded & {"boto3", "gmssl", "granian", "jwt", "pydantic", "requests", "sqlite3"}
 
 
 @pytest.mark.parametrize("job", sorted(schedule.EVERY_MINUTES))

@@ -15,7 +15,7 @@ from chalicelib.model.key import Origin
 from chalicelib.model.secret import Replica, Secret
 from chalicelib.settings import Settings
 from chalicelib.table import keys, secrets
-from chalicelib.table.dynamodb import DynamoTable
+from chalicelib.table.dynamodb import DynamoTable, connect
 from chalicelib.table.port import Table
 from tests import scenarios
 from tests.installation import SM, Installation
@@ -60,7 +60,7 @@ class OnDynamo(Installation):
 
     def open_table(self, domain: str) -> Table:
         main = NAMES["identity" if domain == IDENTITY else "data"]
-        table = DynamoTable(main, NAMES["audit"], "us-east-1", self.clock)
+        table = DynamoTable(connect("us-east-1"), main, NAMES["audit"], self.clock)
         table.create_tables()
         table._client.meta.events.register("before-parameter-build.dynamodb", self.remember)
         return table

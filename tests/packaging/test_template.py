@@ -97,20 +97,45 @@ def test_the_settings_of_every_function_are_known(template: Template, stage: str
     assert not settings.software_hsm_in_production  # only the operator's word at deployment allows it
 
 
-def test_the_seal_passphrase_is_a_reference_and_never_a_value(expanded: Template) -> None:
+@pytest.mark.parametrize(
+    ("variable", "parameter"), [("KEYSTEAD_SEAL_KEY", "SealSecret"), ("KEYSTEAD_PKCS11_PIN", "PinSecret")]
+)
+def test_what_opens_the_keys_is_a_reference_and_never_a_value(
+    expanded: Template, variable: str, parameter: str
+) -> None:
+    reference = {"Fn::Sub": f"{{{{resolve:secretsmanager:${{{parameter}}}}}}}"}
     for function in of_type(expanded, "AWS::Lambda::Function").values():
         variables = function["Environment"]["Variables"]
-        assert variables["KEYSTEAD_SEAL_PASSPHRASE"] == {
-            "Fn::Sub": "{{resolve:secretsmanager:${SealSecret}}}"
-        }
+        assert variables[variable] == {"Fn::If": [f"Has{parameter}", reference, {"Ref": "AWS::NoValue"}]}
+        assert not {"KEYSTEAD_SEAL_PASSPHRASE", "KEYSTEAD_PKCS11_PIN_FILE"} & set(variables)
+    assert expanded["Conditions"][f"Has{parameter}"] == given(parameter)
 
 
-def test_the_key_files_come_from_a_layer_that_the_operator_has_to_name(expanded: Template) -> None:
+def test_the_variables_can_be_kept_under_a_key_of_the_operator(expanded: Template) -> None:
+    """Whoever may read a function's configuration then needs that key to see what opens the keys."""
+    key = {"Fn::If": ["HasEnvironmentKey", {"Ref": "EnvironmentKey"}, {"Ref": "AWS::NoValue"}]}
     for function in of_type(expanded, "AWS::Lambda::Function").values():
-        library = {"Fn::If": ["HasLibraryLayer", {"Ref": "LibraryLayer"}, {"Ref": "AWS::NoValue"}]}
-        assert function["Layers"] == [{"Ref": "KeysLayer"}, library]
+        assert function["KmsKeyArn"] == key
+    assert expanded["Conditions"]["HasEnvironmentKey"] == given("EnvironmentKey")
+
+
+def test_layers_bring_the_key_files_and_native_libraries(expanded: Template) -> None:
+    layers = [
+        {"Fn::If": [f"Has{name}", {"Ref": name}, {"Ref": "AWS::NoValue"}]}
+        for name in ("KeysLayer", "LibraryLayer")
+    ]
+    for function in of_type(expanded, "AWS::Lambda::Function").values():
+        assert function["Layers"] == layers
         assert function["Environment"]["Variables"]["KEYSTEAD_HOME"] == "/opt/keystead"
-    assert "Default" not in expanded["Parameters"]["KeysLayer"]
+    for name in ("KeysLayer", "LibraryLayer"):
+        assert expanded["Conditions"][f"Has{name}"] == given(name)
+
+
+def test_a_stack_without_any_keys_is_refused(expanded: Template) -> None:
+    """Functions would make keys of their own otherwise, each sandbox others."""
+    software = {"Fn::And": [given("KeysLayer"), given("SealSecret")]}
+    (assertion,) = expanded["Rules"]["KeysAreSomewhere"]["Assertions"]
+    assert assertion["Assert"] == {"Fn::Or": [software, given("PinSecret")]}
 
 
 def test_a_change_of_any_setting_reaches_the_function_url(template: Template) -> None:
@@ -175,10 +200,9 @@ def test_the_guide_names_settings_and_parameters_that_exist(template: Template) 
         "KEYSTEAD_TABLE": "dynamodb",
     }
     Settings.from_environment(exported | settings)
-    needed = {name for name, parameter in template["Parameters"].items() if parameter.get("Default") != ""}
-    assert set(re.findall(r"(\w+)=", _command(guide, "--parameter-overrides"))) == needed
-    for name in set(template["Parameters"]) - needed:
-        assert f"| `{name}` |" in guide
+    used = set(re.findall(r"(\w+)=", _command(guide, "--parameter-overrides")))
+    assert used == {"KeysLayer", "SealSecret", "SoftwareHsmInProduction"}
+    assert set(re.findall(r"^\| `(\w+)` \|", guide, re.MULTILINE)) == set(template["Parameters"]) - used
 
 
 def test_a_run_that_fails_for_good_is_kept_and_raises_an_alarm(template: Template) -> None:
@@ -207,6 +231,11 @@ def test_functions_enter_a_vpc_only_if_subnets_are_named(template: Template) -> 
     for role in of_type(template, "AWS::IAM::Role").values():
         allowed = {"Fn::If": ["HasVpc", [{"Fn::Sub": managed}], {"Ref": "AWS::NoValue"}]}
         assert role["ManagedPolicyArns"] == allowed
+
+
+def given(parameter: str) -> dict[str, Any]:
+    """The condition that a parameter is not empty."""
+    return {"Fn::Not": [{"Fn::Equals": [{"Ref": parameter}, ""]}]}
 
 
 def _command(guide: str, option: str) -> str:

@@ -59,11 +59,11 @@ def dynamodb(_dynamodb: "DynamoTable", clock: ManualClock) -> Iterator[Table]:
 @pytest.fixture(scope="session")
 def _dynamodb(ministack: str) -> Iterator["DynamoTable"]:
     """One client for all tests: it takes longer to create than a test to run."""
-    from chalicelib.table.dynamodb import DynamoTable
+    from chalicelib.table.dynamodb import DynamoTable, connect
 
     with pytest.MonkeyPatch.context() as patch:
         for name, value in CREDENTIALS.items():
             patch.setenv(name, value)
-        opened = DynamoTable("main", "audit", "us-east-1", ManualClock(FAR), ministack)
+        opened = DynamoTable(connect("us-east-1", ministack), "main", "audit", ManualClock(FAR))
         yield opened
         opened.close()

@@ -5,6 +5,7 @@ A scripted endpoint stands in for DynamoDB, since a real one fails too seldom.
 
 import json
 import logging
+import os
 import subprocess
 import sys
 import threading
@@ -16,7 +17,7 @@ from typing import Any, cast
 import pytest
 
 from chalicelib.clock import ManualClock
-from chalicelib.table.dynamodb import DynamoTable
+from chalicelib.table.dynamodb import DynamoTable, connect
 from chalicelib.table.port import (
     Add,
     Busy,
@@ -71,6 +72,8 @@ class Endpoint(ThreadingHTTPServer):
         super().__init__(("127.0.0.1", 0), Handler)
         self.script: list[Answer] = [Answer()]
         self.asked: list[tuple[str, dict[str, Any]]] = []
+        self.callers: list[int] = []
+        """The port of the connection that each request came through."""
         self.end = threading.Event()
 
     @property
@@ -86,6 +89,7 @@ class Handler(BaseHTTPRequestHandler):
         endpoint = cast("Endpoint", self.server)
         request = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
         endpoint.asked.append((self.headers["X-Amz-Target"].partition(".")[2], request))
+        endpoint.callers.append(self.client_address[1])
         answer = endpoint.script.pop(0) if len(endpoint.script) > 1 else endpoint.script[0]
         if answer is SILENCE:
             endpoint.end.wait(30)
@@ -113,7 +117,7 @@ def scene() -> Iterator[tuple[Endpoint, DynamoTable]]:
             patch.setenv(name, "sample")
         threading.Thread(target=endpoint.serve_forever, args=(0.01,), daemon=True).start()
         url = f"http://127.0.0.1:{endpoint.server_port}"
-        table = DynamoTable("main", "audit", "us-east-1", ManualClock(0), url, timeout=0.3)
+        table = DynamoTable(connect("us-east-1", url, timeout=0.3), "main", "audit", ManualClock(0))
         yield endpoint, table
         table.close()
         endpoint.end.set()
@@ -123,7 +127,7 @@ def scene() -> Iterator[tuple[Endpoint, DynamoTable]]:
 @pytest.fixture
 def endpoint(scene: tuple[Endpoint, DynamoTable]) -> Endpoint:
     scene[0].script = [Answer()]
-    scene[0].asked = []
+    scene[0].asked, scene[0].callers = [], []
     return scene[0]
 
 
@@ -418,11 +422,39 @@ def test_a_read_without_an_answer_is_repeated(
     assert len(endpoint.asked) == 2 + TRIES
 
 
+FORK = """
+import os, sys
+from chalicelib.clock import SystemClock
+from chalicelib.table.dynamodb import DynamoTable, connect
+connection = connect("us-east-1", sys.argv[1])
+tables = [DynamoTable(connection, main, "audit", SystemClock()) for main in ("main", "identity")]
+tables[0].get("p", "parent")
+child = os.fork()
+tables[1].get("p", "child" if not child else "parent")
+if not child:
+    os._exit(0)
+assert os.waitpid(child, 0)[1] == 0
+tables[0].get("p", "parent")
+"""
+
+
+def test_tables_share_a_connection_and_a_forked_child_has_its_own(endpoint: Endpoint) -> None:
+    """A child that sent through its parent's socket could be given its parent's rows."""
+    url = f"http://127.0.0.1:{endpoint.server_port}"
+    credentials = {"AWS_ACCESS_KEY_ID": "sample", "AWS_SECRET_ACCESS_KEY": "sample"}
+    subprocess.run([sys.executable, "-c", FORK, url], check=True, env=os.environ | credentials)
+    ports: dict[str, set[int]] = {"parent": set(), "child": set()}
+    for (_, request), port in zip(endpoint.asked, endpoint.callers, strict=True):
+        ports[request["Key"]["sk"]["S"]].add(port)
+    assert len(ports["parent"]) == len(ports["child"]) == 1
+    assert ports["parent"] != ports["child"]
+
+
 def test_nobody_at_the_address_is_busy(monkeypatch: pytest.MonkeyPatch, clock: ManualClock) -> None:
     """No connection, so nothing was written."""
     for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
         monkeypatch.setenv(name, "sample")
-    table = DynamoTable("main", "audit", "us-east-1", clock, "http://127.0.0.1:1")
+    table = DynamoTable(connect("us-east-1", "http://127.0.0.1:1"), "main", "audit", clock)
     with pytest.raises(Busy):
         table.write(SINGLE)
     with pytest.raises(Busy):

@@ -84,6 +84,13 @@ class Shim:
         """Every call of C_`function` takes so much longer."""
         assert self._library.keystead_shim_delay(function.encode(), milliseconds)
 
+    def disturb(self) -> None:
+        """A token object is refused (CKR_TEMPLATE_INCONSISTENT) if a thread looks for objects while it is made.
+
+        In SoftHSM2 that happens by chance. For one token at a time.
+        """
+        self._library.keystead_shim_disturb()
+
     def flag(self, flags: int) -> None:
         """Flags that every token has, beside its own."""
         self._library.keystead_shim_flags(ctypes.c_ulong(flags))
@@ -96,7 +103,7 @@ class Shim:
         return count
 
     def reset(self) -> None:
-        """No faults, no delays, no flags, nothing counted, nothing recorded."""
+        """No faults, no delays, no disturbance, no flags, nothing counted, nothing recorded."""
         self._library.keystead_shim_reset()
 
     def limits(self, *, sessions: int, keys: int) -> None:

@@ -28,7 +28,8 @@ enum {
     ATTRIBUTE_TYPE_INVALID = 0x12, ATTRIBUTE_VALUE_INVALID = 0x13, DATA_LEN_RANGE = 0x21,
     ENCRYPTED_DATA_INVALID = 0x40, ENCRYPTED_DATA_LEN_RANGE = 0x41, FUNCTION_NOT_SUPPORTED = 0x54,
     MECHANISM_INVALID = 0x70, MECHANISM_PARAM_INVALID = 0x71, PIN_INCORRECT = 0xA0,
-    SESSION_COUNT = 0xB1, SESSION_HANDLE_INVALID = 0xB3, TEMPLATE_INCOMPLETE = 0xD0, TOKEN_NOT_PRESENT = 0xE0,
+    SESSION_COUNT = 0xB1, SESSION_HANDLE_INVALID = 0xB3, TEMPLATE_INCOMPLETE = 0xD0, TEMPLATE_INCONSISTENT = 0xD1,
+    TOKEN_NOT_PRESENT = 0xE0,
     BUFFER_TOO_SMALL = 0x150,
 
     CKA_CLASS = 0, CKA_TOKEN = 1, CKA_PRIVATE = 2, CKA_VALUE_LEN = 0x161, CKA_KEY_TYPE = 0x100, CKA_SENSITIVE = 0x103,
@@ -124,7 +125,8 @@ static size_t sessions_used, sessions_size;
 static object_entry *objects;
 static size_t objects_used, objects_size;
 static struct { ulong_t code; long skip, times, calls, delay; } faults[COUNT];
-static int is_cloudhsm, has_sm4, is_recording;
+static int is_cloudhsm, has_sm4, is_recording, is_disturbed, looking;
+static long looks;
 static ulong_t session_limit = 1024, object_limit = 3300, more_flags;
 static byte_t *recorded;
 static size_t recorded_used, recorded_size;
@@ -187,11 +189,11 @@ long keystead_shim_calls(const char *name) {
     return at < 0 ? -1 : faults[at].calls;
 }
 
-/* No faults, no delays, no flags, all counts zero, nothing recorded. Modes and limits stay. */
+/* No faults, no delays, no disturbance, no flags, all counts zero, nothing recorded. Modes and limits stay. */
 void keystead_shim_reset(void) {
     pthread_mutex_lock(&lock);
     memset(faults, 0, sizeof faults);
-    is_recording = 0;
+    is_recording = is_disturbed = 0;
     more_flags = 0;
     if (recorded) memset(recorded, 0, recorded_used);
     recorded_used = 0;
@@ -201,6 +203,9 @@ void keystead_shim_reset(void) {
 void keystead_shim_mode(int cloudhsm, int sm4) { is_cloudhsm = cloudhsm; has_sm4 = sm4; }
 
 void keystead_shim_limits(ulong_t open_sessions, ulong_t keys) { session_limit = open_sessions; object_limit = keys; }
+
+/* A token object is refused if a thread looks for objects while it is made. In SoftHSM2 that happens by chance. */
+void keystead_shim_disturb(void) { is_disturbed = 1; }
 
 /* More flags of CK_TOKEN_INFO. */
 void keystead_shim_flags(ulong_t flags) { more_flags = flags; }
@@ -443,6 +448,17 @@ static void count_object(ulong_t handle, ulong_t session, const attribute *templ
     pthread_mutex_unlock(&lock);
 }
 
+/* How often objects were looked for, -1 while they are. */
+static long undisturbed(void) {
+    return __atomic_load_n(&looking, __ATOMIC_SEQ_CST) ? -1 : __atomic_load_n(&looks, __ATOMIC_SEQ_CST);
+}
+
+/* What making an object answers that was begun when `undisturbed` was `begin`. */
+static ulong_t disturbance(long begin, const attribute *template, ulong_t count) {
+    int is_alone = begin >= 0 && begin == undisturbed();
+    return is_disturbed && !is_alone && boolean_of(template, count, CKA_TOKEN, 0) ? TEMPLATE_INCONSISTENT : OK;
+}
+
 /* Functions. */
 
 static ulong_t Initialize(void *arguments) {
@@ -610,9 +626,13 @@ static ulong_t SetAttributeValue(ulong_t session, ulong_t object, attribute *tem
 }
 
 static ulong_t FindObjectsInit(ulong_t session, attribute *template, ulong_t count) {
-    BEFORE_IN_SESSION(FindObjectsInit, session);
+    __atomic_add_fetch(&looking, 1, __ATOMIC_SEQ_CST);
+    __atomic_add_fetch(&looks, 1, __ATOMIC_SEQ_CST);
+    ulong_t code = before_in_session(F_FindObjectsInit, session);
     record_template(F_FindObjectsInit, '<', template, count);
-    return BEHIND(FindObjectsInit, session, template, count);
+    if (!code) code = BEHIND(FindObjectsInit, session, template, count);
+    __atomic_sub_fetch(&looking, 1, __ATOMIC_SEQ_CST);
+    return code;
 }
 
 static ulong_t FindObjects(ulong_t session, ulong_t *handles, ulong_t room, ulong_t *count) {
@@ -810,7 +830,9 @@ static ulong_t GenerateKey(ulong_t session, mechanism *used, attribute *template
 
 static ulong_t GenerateKeyPair(ulong_t session, mechanism *used, attribute *public, ulong_t public_count,
                                attribute *private, ulong_t private_count, ulong_t *public_handle, ulong_t *private_handle) {
+    long begin = undisturbed();
     BEFORE_IN_SESSION(GenerateKeyPair, session);
+    if ((code = disturbance(begin, private, private_count))) return code;
     mechanism real;
     record_mechanism(F_GenerateKeyPair, used);
     record_template(F_GenerateKeyPair, '<', public, public_count);
@@ -839,7 +861,9 @@ static ulong_t WrapKey(ulong_t session, mechanism *used, ulong_t wrapping, ulong
 
 static ulong_t UnwrapKey(ulong_t session, mechanism *used, ulong_t unwrapping, byte_t *wrapped, ulong_t length,
                          attribute *template, ulong_t count, ulong_t *handle) {
+    long begin = undisturbed();
     BEFORE_IN_SESSION(UnwrapKey, session);
+    if ((code = disturbance(begin, template, count))) return code;
     mechanism real;
     attribute copy[TEMPLATE_SIZE + 1];
     if (count > TEMPLATE_SIZE) return ARGUMENTS_BAD;
