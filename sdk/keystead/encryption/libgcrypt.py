@@ -103,6 +103,7 @@ class Sm4Gcm:
         """The same into a buffer that has exactly its length, which is returned."""
         if len(buf) != len(data) + _TAG_BYTES:
             raise ValueError(f"The buffer has {_TAG_BYTES} bytes more than the plaintext.")
+        data = _bytes(data)
         place = ctypes.addressof((ctypes.c_char * len(buf)).from_buffer(buf))
         _check(self._calls.gcry_cipher_setiv(self._handle, nonce, len(nonce)))
         _check(self._calls.gcry_cipher_encrypt(self._handle, place, len(data), data, len(data)))
@@ -111,6 +112,7 @@ class Sm4Gcm:
 
     def decrypt(self, nonce: bytes, data: bytes, associated_data: None) -> bytes:  # noqa: ARG002 - there is none
         """The plaintext; raises InvalidTag."""
+        data = _bytes(data)
         length = len(data) - _TAG_BYTES
         if length < 0:
             raise InvalidTag
@@ -124,6 +126,11 @@ class Sm4Gcm:
             raise InvalidTag
         _check(error)
         return bytes(plaintext[:length])
+
+
+def _bytes(data: bytes | bytearray | memoryview) -> bytes:
+    """What ctypes takes; TypeError for what OpenSSL would not take either."""
+    return data if isinstance(data, bytes) else bytes(memoryview(data))
 
 
 def _check(error: int) -> None:

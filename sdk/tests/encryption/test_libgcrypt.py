@@ -64,6 +64,17 @@ def test_threads_and_streams() -> None:
         list(threads.map(use, range(40)))
 
 
+def test_it_takes_what_openssl_takes() -> None:
+    cipher = suites.make_sm4_gcm[0](bytes(16))
+    sealed = cipher.encrypt(bytes(12), b"text", None)
+    for like in (bytearray, memoryview):
+        assert cipher.encrypt(bytes(12), like(b"text"), None) == sealed  # type: ignore[arg-type]
+        assert cipher.decrypt(bytes(12), like(sealed), None) == b"text"  # type: ignore[arg-type]
+    for wrong in ("text", 4, None):
+        with pytest.raises(TypeError):
+            cipher.encrypt(bytes(12), wrong, None)  # type: ignore[arg-type]
+
+
 def test_a_library_that_is_not_there_changes_nothing() -> None:
     before = suites.make_sm4_gcm[0]
     with pytest.raises(libgcrypt.Unusable):
