@@ -22,8 +22,8 @@ OPERATIONS = (
     "decrypt",
     "generate_data_key",
     "get_secret",
+    "list_secrets",  # before there are more
     "create_secret",
-    "list_secrets",
 )
 
 

@@ -30,7 +30,7 @@ from chalicelib.context import Context, Service
 from chalicelib.params import read_json
 from chalicelib.settings import Bootstrap, Settings
 
-REGION = "ap-guangzhou"
+REGION = "ap-singapore"  # AES-256-GCM
 HOST = "127.0.0.1"
 VERSIONS = {"kms": "2019-01-18", "ssm": "2019-09-23"}
 AT_ONCE = 20
@@ -51,7 +51,7 @@ class Installation:
         encrypt = {"KeyId": key["KeyId"], "Plaintext": plaintext}
         blob = self.ask("kms", "Encrypt", encrypt)["CiphertextBlob"]
         self.calls: dict[str, tuple[str, str, dict[str, Any]]] = {
-            "empty": ("kms", "GetServiceStatus", {}),
+            "empty": ("ssm", "GetServiceStatus", {}),
             "encrypt": ("kms", "Encrypt", encrypt),
             "decrypt": ("kms", "Decrypt", {"CiphertextBlob": blob}),
             "generate_data_key": ("kms", "GenerateDataKey", {"KeyId": key["KeyId"], "KeySpec": "AES_256"}),
