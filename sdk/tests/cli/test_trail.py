@@ -123,6 +123,7 @@ def test_both_agree_where_every_line_in_turn_is_gone_or_comes_twice(
 
 
 def test_late_and_unsealed_events() -> None:
+    """KS-FMT-32.8."""
     rig = Rig()
     rig.windows([2])
     late = rig.process()
@@ -210,6 +211,7 @@ def events(honest: list[bytes]) -> list[bytes]:
 def test_digests_that_are_signed_and_wrong(
     rig: Rig, honest: list[bytes], key: PublicKey, domain: str, wrong: dict[str, Any], said: str
 ) -> None:
+    """KS-FMT-32.6."""
     windows = [events(honest)[:4], events(honest)[4:6], events(honest)[6:8]]
     findings = verify(sealed(rig, domain, windows, wrong), key).findings
     assert [each for each in findings if said not in each] == []
@@ -226,6 +228,7 @@ def test_a_first_digest_has_none_before_it(
 def test_events_out_of_order_or_twice_under_a_good_signature(
     rig: Rig, honest: list[bytes], key: PublicKey, domain: str
 ) -> None:
+    """KS-FMT-32.5."""
     one, two = events(honest)[:2]
     for window in ([two, one], [one, one, two]):
         assert "out of order, or twice" in verify(sealed(rig, domain, [window]), key).findings[0]
@@ -234,6 +237,7 @@ def test_events_out_of_order_or_twice_under_a_good_signature(
 def test_a_chain_that_does_not_hold_under_a_good_signature(
     rig: Rig, honest: list[bytes], key: PublicKey, domain: str
 ) -> None:
+    """KS-FMT-32.4, KS-FMT-32.7."""
     some = events(honest)[:4]
     members = parse(some[1])[1]
     changed = event_line("event", encode({**members, "action": "Decrypt"}))
@@ -244,6 +248,28 @@ def test_a_chain_that_does_not_hold_under_a_good_signature(
         )
     findings = verify(sealed(rig, domain, [[some[0], changed, *some[2:]]]), key).findings
     assert any("was changed" in each for each in findings)
+
+
+@pytest.mark.parametrize("place", [0, 1, 2])
+@pytest.mark.parametrize("honest_first", [False, True])
+def test_two_witnesses_must_agree(
+    rig: Rig, honest: list[bytes], key: PublicKey, domain: str, place: int, honest_first: bool
+) -> None:
+    """An event that was inserted before a window was sealed speaks for another late event than the real witness."""
+    named = parse(events(honest)[0])[1]
+
+    def made(number: int, after: list[tuple[int, str]], **more: str) -> bytes:
+        return encode({**named, "id": f"e{number}", "part": number, "chain": ["w", number, after], **more})
+
+    real, changed = made(1, []), made(1, [], action="Decrypt")
+    witnesses = [made(2, [(1, trail._fingerprint(real))]), made(3, [(1, trail._fingerprint(changed))])]
+    if not honest_first:
+        witnesses = [made(2, [(1, trail._fingerprint(changed))]), made(3, [(1, trail._fingerprint(real))])]
+    lines = sealed(rig, domain, [[event_line("event", each)] for each in witnesses])
+    ends = [1, lines.index(event_line("event", witnesses[1])), len(lines)]
+    for late in (real, changed):
+        shown = [*lines[: ends[place]], event_line("unsealed", late), *lines[ends[place] :]]
+        assert "was changed" in " ".join(verify(shown, key).findings)
 
 
 def test_an_own_event_cannot_be_passed_off_as_another_accounts(rig: Rig, key: PublicKey, domain: str) -> None:
@@ -327,7 +353,19 @@ def test_an_end_that_is_cut_off_needs_the_anchor_or_a_time(honest: list[bytes], 
     assert "its beginning is missing" in verify(later, key, since=0).findings[0]
 
 
+def test_what_is_appended_to_an_anchor_does_not_replace_what_was_there(
+    rig: Rig, honest: list[bytes], key: PublicKey, domain: str
+) -> None:
+    forged = sealed(rig, domain, [events(honest)[:2]])
+    assert verify(forged, key).is_verified
+    both = [*anchor(honest)[:1], *anchor(forged)]
+    for given in (both, both[::-1]):
+        assert "not the one in the anchor" in verify(forged, key, anchor=given).findings[0]
+    assert verify(forged, key, anchor=anchor(forged) * 2).is_verified
+
+
 def test_an_anchor_may_end_inside_a_line_but_not_be_empty(honest: list[bytes], key: PublicKey) -> None:
+    """KS-FMT-32.9."""
     lines = anchor(honest)
     assert verify(honest, key, anchor=[*lines[:-1], lines[-1][:40]]).is_verified
     with pytest.raises(ValueError, match="no digest"):
