@@ -8,6 +8,7 @@ Beside the API the port answers GET `/health` (the process lives), GET `/ready` 
 with KEYSTEAD_METRICS_TOKEN as bearer token, GET `/metrics` (Prometheus' text format, all workers together).
 """
 
+import functools
 import gc
 import hmac
 import json
@@ -45,11 +46,16 @@ _BUCKETS: Final = (0.001, 0.002, 0.004, 0.008, 0.016, 0.032, 0.064, 0.128, 0.256
 
 
 class Server(MPServer):
-    """Granian, but workers that die one after the other are all replaced: somebody may be killing them on purpose."""
+    """Granian, but workers that die one after the other are all replaced, since somebody may be killing them on purpose."""
 
     def __init__(self, *arguments: Any, **options: Any) -> None:
         super().__init__(*arguments, **options)
         self._crashes: list[float] = []
+
+    def _spawn_worker(self, *arguments: Any, **options: Any) -> Any:
+        number, load = options["idx"], options["callback_loader"]
+        options["callback_loader"] = functools.partial(_on_a_core, number, self.workers, load)
+        return super()._spawn_worker(*arguments, **options)
 
     def _respawn_workers(self, workers: Any, *arguments: Any, **options: Any) -> None:
         now = time.monotonic()
@@ -57,6 +63,19 @@ class Server(MPServer):
         super()._respawn_workers(workers, *arguments, **options)
         if len(self._crashes) <= _CRASHES:
             self.respawned_wrks.clear()  # else a second death within seconds would end the server
+
+
+def _on_a_core(number: int, workers: int, load: Callable[[], Any]) -> Any:
+    """Begin a worker; where there is one for each core, on a core of its own.
+
+    Python lets one thread of a process work at a time. Left to the system they wander, and find the caches cold: that
+    took a sixth of the calls.
+    """
+    if hasattr(os, "sched_setaffinity"):
+        cores = sorted(os.sched_getaffinity(0))
+        if workers == len(cores):
+            os.sched_setaffinity(0, {cores[number]})
+    return load()
 
 
 def main() -> int:

@@ -133,6 +133,33 @@ def test_stock_clients_work_through_every_worker(server: Server) -> None:
     assert len(server.workers()) == 2
 
 
+def cores_of(server: Server, ready: int) -> list[set[int]]:
+    """On which cores each worker may run, once so many of them answer."""
+    end = time.monotonic() + STARTS_WITHIN
+    while time.monotonic() < end:
+        cores = sorted((os.sched_getaffinity(pid) for pid in server.workers()), key=sorted)
+        if len(cores) == ready and server.get("/health")[0] == 200 and all(len(c) == 1 for c in cores):
+            break
+        time.sleep(0.02)
+    return cores
+
+
+def test_as_many_workers_as_cores_have_one_each(tmp_path: Path) -> None:
+    everywhere = os.sched_getaffinity(0)
+    cores = sorted(everywhere)[:2]
+    os.sched_setaffinity(0, cores)
+    try:
+        server = Server(tmp_path / "home", KEYSTEAD_WORKERS=str(len(cores)))
+    finally:
+        os.sched_setaffinity(0, everywhere)
+    try:
+        assert cores_of(server, len(cores)) == [{core} for core in cores]
+        os.kill(server.workers()[0], signal.SIGKILL)
+        assert cores_of(server, len(cores)) == [{core} for core in cores]
+    finally:
+        server.kill()
+
+
 def test_it_says_that_it_lives_and_that_it_is_ready(server: Server) -> None:
     assert server.get("/health") == (200, "alive\n")
     assert server.get("/ready") == (200, "ready\n")
