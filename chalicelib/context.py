@@ -48,6 +48,8 @@ VISITOR: Final = "OtherAccount"
 _ROOT_MAY: Final = Decision(allowed=True)
 _OF_NO_REGION: Final = frozenset({"cam", "cloudaudit", "sts"})
 _MAX_USES: Final = 100_000
+_SETTLING_SECONDS: Final = 10
+"""DynamoDB shows the rows of a transaction one after the other, most often within milliseconds."""
 
 
 class Listed(Protocol):
@@ -82,7 +84,7 @@ class Service:
         self._lock = threading.RLock()
         self.seals = RowSeals(lambda: self.table(IDENTITY), lambda: self.hsm(IDENTITY))
         """What tells the rows that decide about access from those that somebody else wrote."""
-        self.listings = Listings()
+        self.listings = Listings(_SETTLING_SECONDS if settings.table == "dynamodb" else 0)
         """The lists of secrets that were read last."""
         self.hints: dict[tuple[str, ...], tuple[str, ...]] = {}
         """Which rows the last call on a resource needed: saves a second read, decides nothing."""
@@ -394,7 +396,7 @@ class Context:
             if self._dry_run:
                 _rehearse(self.table, ops)
             else:
-                self.trail.commit([*ops, *self.trailing], self.event)
+                self.trail.commit(ops, self.event, self.trailing)
         except Conflict as conflict:
             for position in conflict.positions:
                 if refusals and position in refusals:

@@ -39,32 +39,47 @@ class Listing:
     secrets: list[Secret]
     first_gone_at: int
     """When the first of them is past its deletion date."""
+    seen_at: int
+    """When the version was first seen."""
+    is_settled: bool
+    """Whether they were read so much later that they are all of that version."""
 
 
 class Listings:
-    """The lists that were read last, each good until its version is another one. Safe to call from many threads."""
+    """The lists that were read last, each good until its version is another one. Safe to call from many threads.
 
-    def __init__(self) -> None:
+    `settling` is for how many seconds a reader may see only some of the rows that one write has changed.
+    """
+
+    def __init__(self, settling: int = 0) -> None:
+        self._settling = settling
         self._lock = threading.Lock()
         self._read: OrderedDict[tuple[str, str], Listing] = OrderedDict()
 
-    def read(self, table: Table, account: str, region: str) -> Listing:
+    def read(self, table: Table, account: str, region: str, now: int) -> Listing:
         """The list, in one read where nothing has changed since the last call."""
         # Before the lines: what changes in between changes the version, too.
         version = rows.lines_version(table, account, region)
-        listing = self._read.get((account, region))
-        if listing is None or listing.version != version:
-            secrets = rows.list_all(table, account, region)
-            dates = [s.delete_at for s in secrets if s.state is SecretState.PENDING_DELETE]
-            listing = Listing(version, secrets, min(dates, default=MAX_TIME))
-            self._remember((account, region), listing)
+        last = self._read.get((account, region))
+        if last is not None and last.version != version:
+            last = None
+        if last is not None and last.is_settled:
+            return last
+        seen_at = last.seen_at if last is not None else now
+        secrets = rows.list_all(table, account, region)
+        dates = [s.delete_at for s in secrets if s.state is SecretState.PENDING_DELETE]
+        is_settled = now - seen_at >= self._settling
+        listing = Listing(version, secrets, min(dates, default=MAX_TIME), seen_at, is_settled)
+        self._remember((account, region), listing)
         return listing
 
     def _remember(self, place: tuple[str, str], listing: Listing) -> None:
+        if len(listing.secrets) > _MAX_LISTED:
+            return  # it would drive out all others, and itself
         with self._lock:
             self._read[place] = listing
             self._read.move_to_end(place)
-            while sum(len(each.secrets) for each in self._read.values()) > _MAX_LISTED:
+            while sum(len(each.secrets) or 1 for each in self._read.values()) > _MAX_LISTED:
                 self._read.popitem(last=False)
 
 
@@ -99,7 +114,8 @@ class SecretStore:
 
     def list_all(self) -> list[Secret]:
         """Every secret that is not gone, oldest first, without versions."""
-        listing = self._ctx.service.listings.read(self._ctx.table, self._account, self._region)
+        listings = self._ctx.service.listings
+        listing = listings.read(self._ctx.table, self._account, self._region, self._ctx.now)
         if self._ctx.now < listing.first_gone_at:
             return listing.secrets
         return [s for s in listing.secrets if not s.is_gone(self._ctx.now)]

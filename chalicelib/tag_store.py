@@ -14,6 +14,7 @@ from chalicelib.errors import (
     ResourceAttachedTags,
     ResourceDescriptionError,
     ResourceIdInvalid,
+    ResourceNumPerRequest,
     ResourcePrefixInvalid,
     ServiceTypeInvalid,
 )
@@ -23,7 +24,7 @@ from chalicelib.policy.document import PolicyError, split_resource
 from chalicelib.secret_store import SecretStore
 from chalicelib.table import keys as key_rows
 from chalicelib.table import secrets as secret_rows
-from chalicelib.table.port import Add, key_of
+from chalicelib.table.port import MAX_OPS, Add, key_of
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Mapping, Sequence
@@ -160,7 +161,12 @@ def change_many(
             if item is None:
                 raise ResourceDescriptionError("The resource does not exist.")
             # Several secrets change the version of one list.
-            ops += [op for op in change(item, given, taken) if not isinstance(op, Add) or op not in ops]
+            more = [op for op in change(item, given, taken) if not isinstance(op, Add) or op not in ops]
+            if len(ops) + len(more) > MAX_OPS:
+                raise ResourceNumPerRequest(
+                    "One write does not hold so many replicas: call again for this one."
+                )
+            ops += more
         except ApiError as error:
             failed.append((resource, error))
     if len(failed) == len(set(resources)):

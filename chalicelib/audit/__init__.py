@@ -156,19 +156,20 @@ class Trail:
         self._chain = Chain()
         self._written_at = 0
 
-    def commit(self, ops: Sequence[Op], event: Event) -> None:
-        """Write `ops` and their event in one atomic step, exactly once.
+    def commit(self, ops: Sequence[Op], event: Event, trailing: Sequence[Op] = ()) -> None:
+        """Write `ops` and their event in one atomic step, exactly once, and unconditional ops beside it.
 
         Raises Conflict with the positions in `ops`, or Busy; never Unacknowledged, unless the table stays silent to the
         very end, when nobody can know.
         """
         entry = self._enter(event)
-        if len(ops) + len(entry.ops) > MAX_OPS:
+        size = len(ops) + len(trailing)
+        if size + len(entry.ops) > MAX_OPS:
             self._chain.lost(entry.link)
-            self._announce(ops, event)
+            self._announce(ops, event, trailing)
             return
         try:
-            _write_once(self._table, [*ops, *entry.ops], len(ops), entry.row)
+            _write_once(self._table, [*ops, *trailing, *entry.ops], size, entry.row)
         except BaseException:
             self._chain.lost(entry.link)
             raise
@@ -194,14 +195,14 @@ class Trail:
             self._chain.lost(entry.link)
             part += 1
 
-    def _announce(self, ops: Sequence[Op], event: Event) -> None:
-        """A hundred keys at once leave no room for the event: it goes first, and says so.
+    def _announce(self, ops: Sequence[Op], event: Event, trailing: Sequence[Op]) -> None:
+        """A hundred keys at once leave no room for the event: it goes first, with what trails, and says so.
 
         If the effect does not follow, the call's refusal is a further event.
         """
         entry = self._enter(event, announces=True)
         try:
-            is_first = self._try_to_keep(entry, ())
+            is_first = self._try_to_keep(entry, trailing)
         except BaseException:
             self._chain.lost(entry.link)
             raise

@@ -111,7 +111,7 @@ def connect(region: str, endpoint: str | None = None, *, timeout: float = 3.0) -
     No request is repeated unless it is certain that the one before it had no effect. `timeout` is how many seconds
     DynamoDB has for an answer.
     """
-    connection = Connection(
+    connection = _Connection(
         region=region,
         host=endpoint,
         connect_timeout_seconds=_CONNECT_SECONDS,
@@ -119,9 +119,22 @@ def connect(region: str, endpoint: str | None = None, *, timeout: float = 3.0) -
         max_retry_attempts=0,
         max_pool_connections=32,
     )
-    connection.client.meta.events.register("before-parse.dynamodb", _must_be_whole)
     _connections.add(connection)
     return connection
+
+
+class _Connection(Connection):
+    """One whose clients check every answer: PynamoDB makes another client where the last one found no credentials."""
+
+    _checking: object = None
+
+    @property
+    def client(self) -> Any:
+        client = super().client
+        if client is not self._checking:
+            client.meta.events.register("before-parse.dynamodb", _must_be_whole)
+            self._checking = client
+        return client
 
 
 def _after_fork() -> None:

@@ -12,6 +12,7 @@ import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from typing import Any, cast
 
 import pytest
@@ -420,6 +421,28 @@ def test_a_read_without_an_answer_is_repeated(
     with pytest.raises(Busy):
         table.get("p", "s")
     assert len(endpoint.asked) == 2 + TRIES
+
+
+def test_a_client_that_found_its_credentials_later_checks_answers_too(
+    endpoint: Endpoint, clock: ManualClock, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_PROFILE"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+    for name in ("AWS_SHARED_CREDENTIALS_FILE", "AWS_CONFIG_FILE", "BOTO_CONFIG"):
+        monkeypatch.setenv(name, str(tmp_path / "none"))
+    table = DynamoTable(
+        connect("us-east-1", f"http://127.0.0.1:{endpoint.server_port}"), "main", "audit", clock
+    )
+    with pytest.raises(Busy):
+        table.get("p", "s")
+    assert endpoint.asked == []
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+        monkeypatch.setenv(name, "sample")
+    endpoint.script = [CHANGED]
+    with pytest.raises(Busy):
+        table.get("p", "s")
+    table.close()
 
 
 FORK = """

@@ -1,6 +1,8 @@
 import copy
 import json
 from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
 
 import pytest
 
@@ -10,6 +12,7 @@ from chalicelib.clock import ManualClock
 from chalicelib.context import Service
 from chalicelib.model.secret import Secret
 from chalicelib.table import secrets as rows
+from chalicelib.table.port import MAX_TIME, Row
 from chalicelib.table.sqlite import SqliteTable
 from tests.actions.ssm.arrange import DAY, VALUE, Counted, CountingTable, make, names, outputs
 from tests.installation import FIPS, SM, Client, Installation, refused
@@ -297,6 +300,52 @@ def test_no_more_lists_are_kept_than_fit(clock: ManualClock) -> None:
         secrets = [secret(f"{n}-{i}", account=str(n)) for i in range(1_000)]
         for begin in range(0, 1000, 33):
             table.write([op for s in secrets[begin : begin + 33] for op in rows.create(s, 10_000)[:2]])
-        assert len(listings.read(table, str(n), SM).secrets) == 1000
+        assert len(listings.read(table, str(n), SM, clock.now()).secrets) == 1000
     assert len(listings._read) == 10
+    for n in range(10_010):
+        listings._remember((f"empty-{n}", SM), secret_store.Listing(1, [], MAX_TIME, 1, is_settled=True))
+    assert len(listings._read) == 10_000
+    huge = [secret("s", "huge")] * 10_001
+    listings._remember(("huge", SM), secret_store.Listing(1, huge, MAX_TIME, 1, is_settled=True))
+    assert len(listings._read) == 10_000, "one that is too long by itself leaves the others alone"
     table.close()
+
+
+class Straddled(SqliteTable):
+    """As on DynamoDB, the rows of a write become visible one after the other: while `late`, lines are as they were."""
+
+    late: list[Row] | None = None
+    queries = 0
+
+    def query(self, pk: str, **how: Any) -> list[Row]:
+        self.queries += 1
+        return super().query(pk, **how) if self.late is None else self.late
+
+
+def test_a_list_that_was_read_in_the_midst_of_a_write_is_not_kept(clock: ManualClock) -> None:
+    table = Straddled(":memory:", clock)
+    listings = secret_store.Listings(settling=10)
+
+    def read() -> list[str]:
+        return [s.name for s in listings.read(table, "1", SM, clock.now()).secrets]
+
+    table.write(rows.create(secret("a", "1"), 10))
+    table.late = table.query(f"LS#1#{SM}")
+    table.write(rows.create(secret("b", "1"), 10))
+    assert read() == ["a"]
+    clock.advance(9)
+    assert read() == ["a"]
+    table.late = None
+    assert read() == ["a", "b"]
+    clock.advance(1)
+    assert read() == ["a", "b"]
+    table.queries = 0
+    assert read() == ["a", "b"]
+    assert table.queries == 0
+    table.close()
+
+
+def test_only_dynamodb_shows_half_a_write(installation: Installation) -> None:
+    here = installation.service
+    away = Service(replace(installation.settings, table="dynamodb"), here.clock, here.table, here.hsm)
+    assert (here.listings._settling, away.listings._settling) == (0, 10)

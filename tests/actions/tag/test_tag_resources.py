@@ -1,6 +1,8 @@
+from chalicelib.clock import ManualClock
+from chalicelib.settings import Settings
 from tests import permissions
 from tests.actions.tag.arrange import add_key, add_secret, listed, tags_of
-from tests.installation import FIPS, Client, Installation, refused
+from tests.installation import FIPS, SM, Client, Installation, refused
 from tests.permissions import statement
 
 
@@ -50,6 +52,21 @@ def test_what_a_policy_does_not_allow_is_not_tagged(installation: Installation, 
         (two, "AuthFailure.UnauthorizedOperation")
     ]
     assert tags_of(tag, one, two) == [{"a": "1"}, {}]
+
+
+def test_as_many_secrets_as_one_write_holds_with_their_replicas(clock: ManualClock) -> None:
+    regions = {SM: "sm", **{f"region-{n}": "fips" for n in range(8)}}
+    installation = Installation(clock, Settings(throttle=False, regions=regions))
+    ssm, tag = installation.client("ssm"), installation.client("tag")
+    resources = [add_secret(installation, f"s{n}") for n in range(10)]
+    elsewhere = [{"Region": region} for region in regions if region != SM]
+    for n in range(10):
+        ssm.call_raw("ReplicateSecret", {"SecretName": f"s{n}", "ReplicaRegions": elsewhere})
+    answer = tag.TagResources(ResourceList=resources, Tags=listed({"a": "1"}))
+    assert [(f.Resource, f.Code) for f in answer.FailedResources] == [
+        (resources[-1], "LimitExceeded.ResourceNumPerRequest")
+    ]
+    assert tags_of(tag, *resources) == [{"a": "1"}] * 9 + [{}]
 
 
 def test_limits(tag: Client) -> None:
