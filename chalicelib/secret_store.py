@@ -53,34 +53,38 @@ class Listings:
 
     def __init__(self, settling: int = 0) -> None:
         self._settling = settling
-        self._lock = threading.Lock()
+        self._loading = threading.Lock()
         self._read: OrderedDict[tuple[str, str], Listing] = OrderedDict()
 
     def read(self, table: Table, account: str, region: str, now: int) -> Listing:
         """The list, in one read where nothing has changed since the last call."""
-        # Before the lines: what changes in between changes the version, too.
+        before = self._read.get((account, region))
         version = rows.lines_version(table, account, region)
-        last = self._read.get((account, region))
-        if last is not None and last.version != version:
-            last = None
-        if last is not None and last.is_settled:
-            return last
-        seen_at = last.seen_at if last is not None else now
-        secrets = rows.list_all(table, account, region)
-        dates = [s.delete_at for s in secrets if s.state is SecretState.PENDING_DELETE]
-        is_settled = now - seen_at >= self._settling
-        listing = Listing(version, secrets, min(dates, default=MAX_TIME), seen_at, is_settled)
-        self._remember((account, region), listing)
-        return listing
+        if before is not None and before.version == version and before.is_settled:
+            return before
+        with self._loading:  # many threads at once would need much memory, all for the same
+            last = self._read.get((account, region))
+            # Before the lines: what changes in between changes the version, too.
+            version = rows.lines_version(table, account, region)
+            if last is not None and last.version != version:
+                last = None
+            if last is not None and last is not before:
+                return last  # read by somebody else since this call began
+            seen_at = last.seen_at if last is not None else now
+            secrets = rows.list_all(table, account, region)
+            dates = [s.delete_at for s in secrets if s.state is SecretState.PENDING_DELETE]
+            is_settled = now - seen_at >= self._settling
+            listing = Listing(version, secrets, min(dates, default=MAX_TIME), seen_at, is_settled)
+            self._remember((account, region), listing)
+            return listing
 
     def _remember(self, place: tuple[str, str], listing: Listing) -> None:
         if len(listing.secrets) > _MAX_LISTED:
             return  # it would drive out all others, and itself
-        with self._lock:
-            self._read[place] = listing
-            self._read.move_to_end(place)
-            while sum(len(each.secrets) or 1 for each in self._read.values()) > _MAX_LISTED:
-                self._read.popitem(last=False)
+        self._read[place] = listing
+        self._read.move_to_end(place)
+        while sum(len(each.secrets) or 1 for each in self._read.values()) > _MAX_LISTED:
+            self._read.popitem(last=False)
 
 
 class SecretStore:

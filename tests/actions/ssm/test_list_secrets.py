@@ -1,7 +1,10 @@
 import copy
 import json
+import threading
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -349,3 +352,38 @@ def test_only_dynamodb_shows_half_a_write(installation: Installation) -> None:
     here = installation.service
     away = Service(replace(installation.settings, table="dynamodb"), here.clock, here.table, here.hsm)
     assert (here.listings._settling, away.listings._settling) == (0, 10)
+
+
+class Waiting(SqliteTable):
+    """A table in which each of eight threads gets its first row once all of them want one."""
+
+    def __init__(self, path: Path, clock: ManualClock) -> None:
+        self._everybody = threading.Barrier(8)
+        self._of_thread = threading.local()
+        self.queries = 0
+        super().__init__(path, clock)
+
+    def get(self, pk: str, sk: str) -> Row | None:
+        row = super().get(pk, sk)
+        if not hasattr(self._of_thread, "has_waited"):
+            self._of_thread.has_waited = True
+            self._everybody.wait(10)
+        return row
+
+    def query(self, pk: str, **bounds: Any) -> list[Row]:
+        self.queries += 1
+        return super().query(pk, **bounds)
+
+
+@pytest.mark.parametrize("settling", [0, 10])
+def test_threads_that_need_the_same_lines_read_them_once(
+    tmp_path: Path, clock: ManualClock, settling: int
+) -> None:
+    table = Waiting(tmp_path / "table", clock)
+    table.write(rows.create(secret("s", account="1"), 10))
+    listings = secret_store.Listings(settling)
+    with ThreadPoolExecutor(8) as pool:
+        found = list(pool.map(lambda _: listings.read(table, "1", SM, clock.now()).secrets, range(8)))
+    assert [[s.name for s in secrets] for secrets in found] == [["s"]] * 8
+    assert table.queries == 1
+    table.close()
