@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import sys
 from importlib import import_module
-from itertools import islice
 from typing import Annotated, Any, Final
 
 import typer
@@ -70,12 +69,21 @@ class Commands(TyperGroup):
                 raise
         else:
             return result
-        if ended.code is Exit.PIPE_CLOSED:
-            # What is still buffered has no reader, and the interpreter would complain at its end.
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        else:
+        if ended.code is not Exit.PIPE_CLOSED:
             output.say(f"keystead: {ended.message}")
+        try:
+            sys.stdout.flush()
+        except OSError:
+            # What is still buffered can go nowhere, and the interpreter would complain at its end.
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         raise typer.Exit(ended.code)
+
+
+def _profiles() -> list[str]:
+    try:
+        return list(profile.read_all())
+    except Failure:  # a shell that completes a line has no place for it
+        return []
 
 
 app = typer.Typer(
@@ -97,7 +105,7 @@ def _options(
             "--profile",
             envvar="KEYSTEAD_PROFILE",
             help="Profile of the config file.",
-            autocompletion=lambda: list(profile.read_all()),
+            autocompletion=_profiles,
         ),
     ] = None,
     endpoint: Annotated[
@@ -137,7 +145,10 @@ def _hoisted(args: list[str]) -> list[str]:
         if argument == "--" or (argument == "run" and not rest and "--" not in args):
             rest += [argument, *left]
         elif argument in _EVERYWHERE:
-            front += [argument, *islice(left, 1)]
+            value = next(left, None)
+            if value is None:
+                return [*front, argument]  # what it lacks is told, or completed by a shell; no command runs
+            front += [argument, value]
         elif argument.partition("=")[0] in _EVERYWHERE:
             front.append(argument)
         else:

@@ -263,7 +263,7 @@ def _lines(file: IO[bytes]) -> Iterator[bytes]:
 
 
 def _progress(number: int) -> None:
-    sys.stderr.write(f"\r{number} lines")
+    sys.stderr.write(f"{number} lines\r")  # what follows takes its place
     sys.stderr.flush()
 
 

@@ -34,6 +34,7 @@ def command(context: typer.Context) -> None:
     new = replace(old, endpoint=endpoint or old.endpoint, region=region or old.region, output=output)
     if not (new.endpoint and new.region):
         raise Failure("Nobody can be asked here: say --endpoint and --region.", Exit.USAGE)
+    profile.check_region(new.region)
     here.check_endpoint(new)
     if secret_id:
         from keystead.credentials import Credential

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import stat
 import sys
@@ -16,6 +17,7 @@ import typer
 
 from keystead.cli import files
 from keystead.cli.exits import Exit, Failure, exit_of
+from keystead.cli.output import say
 from keystead.cli.session import Session, session
 
 if TYPE_CHECKING:
@@ -82,7 +84,11 @@ def encrypt(
         raise Failure("A message is not text for a terminal: say --to, or pipe it on.", Exit.USAGE)
     with _opened(source, "Encrypting") as read, _written(target, force=force) as write, _errors():
         client = _client(here, key, backup, suite=suite)
-        client.encrypt_stream(read, write, bound)
+        message = _Begun(write)
+        client.encrypt_stream(read, message, bound)
+        lacking = client.missing(message.first)
+    for each in lacking:
+        say(f"keystead: {each.region}:{each.key_id} did not answer or refused: it will not open the message.")
 
 
 def decrypt(
@@ -262,6 +268,18 @@ class _Counted:
             self._advance(self._untold)
             self._untold = 0
         return piece
+
+
+class _Begun(io.RawIOBase):
+    """A sink that keeps what was written first: the header, which has the CMKs that answered."""
+
+    def __init__(self, sink: BinaryIO) -> None:
+        self._sink = sink
+        self.first = b""
+
+    def write(self, data: Any, /) -> int:
+        self.first = self.first or bytes(data)
+        return self._sink.write(data)
 
 
 class _Nowhere:

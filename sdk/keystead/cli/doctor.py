@@ -9,6 +9,7 @@ import stat
 import sys
 import time
 from collections.abc import Callable, Generator, Iterator
+from dataclasses import replace
 from email.utils import parsedate_to_datetime
 from enum import Enum
 from http.client import HTTPConnection, HTTPException, HTTPSConnection
@@ -174,6 +175,7 @@ def _detector() -> Line:
 def _service(here: Session) -> Iterator[Line]:
     try:
         endpoint, region = here.endpoint, here.region
+        here.check_endpoint(replace(here.profile, endpoint=endpoint))
     except Failure as failure:
         yield Line("profile", Status.FAIL, "", failure.message)
         return

@@ -28,8 +28,12 @@ def appearing(place: Path, *, replace: bool) -> Iterator[BinaryIO]:
 
     Failure where there is a file already, unless it may be replaced.
     """
+    if str(place) == STANDARD:
+        raise Failure("This is written to a file, and - would be the name of one.", Exit.USAGE)
     if not replace and os.path.lexists(place):
         raise _exists(place)
+    if place.exists() and not place.is_file():
+        raise Failure(f"{place} is not a file, and is not replaced.", Exit.USAGE)
     try:
         number, made = tempfile.mkstemp(prefix=".keystead-", dir=place.parent)
     except OSError as error:
@@ -81,14 +85,16 @@ def content(source: str) -> bytes:
 def print_value(raw: bytes) -> None:
     """A secret value to standard output: its bytes alone into a pipe, with a line end on a terminal.
 
-    A terminal gets no control characters: whoever wrote the secret could steer it.
+    A terminal gets no control characters: whoever wrote the secret could steer it. Nor does it get a value with
+    characters that it cannot show: what stands in their place would be taken for the value.
     """
     if not sys.stdout.isatty():
         sys.stdout.buffer.write(raw)
         sys.stdout.buffer.flush()
         return
-    text = raw.decode("utf-8", "replace")
-    if not all(c.isprintable() or c in "\n\t" for c in text):
+    encoding = sys.stdout.encoding
+    text = raw.decode("utf-8", "replace").encode(encoding, "replace").decode(encoding)
+    if text.encode() != raw or not all(c.isprintable() or c in "\n\t" for c in text):
         raise Failure("The value is not plain text: say --to-file, or pipe it on.", Exit.USAGE)
     sys.stdout.write(f"{text}\n")
 
@@ -105,4 +111,6 @@ def _rename_to_new(made: str, place: Path) -> None:
 
 
 def _exists(place: Path) -> Failure:
-    return Failure(f"{place} exists: take another name, or say --force.", Exit.USAGE)
+    return Failure(
+        f"{place} exists: take another name, or say --force where there is that option.", Exit.USAGE
+    )

@@ -49,7 +49,8 @@ def show_all(form: Format, items: Iterable[Mapping[str, Any]], columns: Sequence
 
 def as_json(members: Mapping[str, Any], *, indent: int | None = None) -> str:
     """A JSON object that a terminal can show; without `indent` on one line."""
-    text = json.dumps(dict(members), indent=indent, ensure_ascii=False)
+    is_unicode = (sys.stdout.encoding or "").lower().startswith("utf-8")  # others are not JSON
+    text = json.dumps(dict(members), indent=indent, ensure_ascii=not is_unicode)
     return _STEERS.sub(lambda found: f"\\u{ord(found[0]):04x}", text)
 
 

@@ -98,6 +98,7 @@ def delete(context: typer.Context, policy: _Policy, yes: _Yes = False) -> None:
     policy_id = _id(here, policy)
     here.confirm(f"Delete the policy {policy!r}? Whoever has it loses what it allows, or forbids.", yes=yes)
     here.call("cam", "DeletePolicy", PolicyId=[policy_id])
+    here.show({"PolicyId": policy_id})
 
 
 @app.command()
@@ -160,6 +161,7 @@ def _change(here: Session, verb: str, policy: str, user: str, group: str, role: 
         )
     else:
         here.call("cam", f"{verb}RolePolicy", PolicyId=policy_id, **{f"{verb}RoleName": role})
+    here.show({"PolicyId": policy_id})
 
 
 def _at_most_one(*names: str) -> int:
@@ -203,6 +205,8 @@ def _read(source: str) -> str:
         raise Failure(f"The document is not JSON: {error.msg} in line {error.lineno}.", Exit.USAGE) from None
     except UnicodeDecodeError:
         raise Failure("The document is not UTF-8.", Exit.USAGE) from None
+    except RecursionError:
+        raise Failure("The document is nested too deeply.", Exit.USAGE) from None
     return text
 
 

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 DEFAULT: Final = "default"
 
 _NAME: Final = re.compile(r"[\w.-]{1,64}")
+_REGION: Final = re.compile(r"[A-Za-z0-9._-]{1,128}")
 
 
 @dataclass(frozen=True)
@@ -43,9 +44,12 @@ class Profile:
 
 def folder() -> Path:
     """Where the two files are; the folder need not exist."""
-    if sys.platform == "win32":
-        return Path(_variable("APPDATA") or Path.home() / "AppData" / "Roaming") / "keystead"
-    return Path(_variable("XDG_CONFIG_HOME") or Path.home() / ".config") / "keystead"
+    try:
+        if sys.platform == "win32":
+            return Path(_variable("APPDATA") or Path.home() / "AppData" / "Roaming") / "keystead"
+        return Path(_variable("XDG_CONFIG_HOME") or Path.home() / ".config") / "keystead"
+    except RuntimeError:  # as in a container whose user has no name
+        raise Failure("This user has no home directory: set HOME.", Exit.USAGE) from None
 
 
 def read(name: str | None) -> Profile:
@@ -79,15 +83,20 @@ def check_name(name: str) -> None:
         raise Failure("The name of a profile is letters, digits, -, _ and ., and not DEFAULT.", Exit.USAGE)
 
 
+def check_region(region: str) -> None:
+    """Failure where no region can have that name."""
+    if not _REGION.fullmatch(region):
+        raise Failure("A region is a name such as ap-guangzhou.", Exit.USAGE)
+
+
 def write(name: str, profile: Profile) -> None:
-    """Put the profile into `config.toml`; the others stay."""
+    """Put the profile into `config.toml`; the others stay, comments do not."""
     profiles = {**read_all(), name: profile}
     tables = []
     for title, held in profiles.items():
         members = {k: v for k, v in asdict(held).items() if v}
-        # A string of JSON is one of TOML.
-        lines = [f"{k} = {json.dumps(v)}\n" for k, v in members.items()]
-        tables.append(f"[{json.dumps(title)}]\n{''.join(lines)}")
+        lines = [f"{k} = {_toml(v)}\n" for k, v in members.items()]
+        tables.append(f"[{_toml(title)}]\n{''.join(lines)}")
     _replace(config_file(), "\n".join(tables).encode())
 
 
@@ -128,8 +137,13 @@ def keys_file() -> Path:
 
 def _replace(place: Path, content: bytes) -> None:
     place.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    with appearing(place, replace=True) as file:
+    with appearing(place.resolve(), replace=True) as file:  # it may be a link into a folder of such files
         file.write(content)
+
+
+def _toml(value: Any) -> str:
+    # As in JSON; but TOML has no surrogates, and wants DEL escaped.
+    return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")
 
 
 def _keys() -> configparser.ConfigParser:

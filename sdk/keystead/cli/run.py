@@ -32,6 +32,7 @@ _STEERING: Final = re.compile(
     r"|IFS|ENV|BASH_ENV|BASH_LOADABLES_PATH|SHELLOPTS|BASHOPTS|PROMPT_COMMAND|PS4|ZDOTDIR"
     r"|_?LD_.*|DYLD_.*|GCONV_PATH|GLIBC_TUNABLES|LOCPATH|MALLOC_.*|HOSTALIASES|LOCALDOMAIN|RES_OPTIONS"
     r"|PYTHON.*|PERL5.*|PERLLIB|RUBYOPT|RUBYLIB|PHPRC|PHP_INI_SCAN_DIR|LUA_(INIT|C?PATH).*"
+    r"|LESS(OPEN|CLOSE)|(MAN|PSQL_|SYSTEMD_)PAGER|(PSQL_|SUDO_)EDITOR|SUDO_ASKPASS|XDG_(CONFIG|DATA)_(HOME|DIRS)"
     r"|NODE_(OPTIONS|PATH|EXTRA_CA_CERTS|TLS_REJECT_UNAUTHORIZED)|NPM_CONFIG_(SCRIPT_SHELL|NODE_OPTIONS|REGISTRY)"
     r"|CLASSPATH|JAVA_HOME|_?JAVA_(TOOL_)?OPTIONS|JDK_JAVA_OPTIONS|DOTNET_STARTUP_HOOKS|COR(ECLR)?_.*"
     r"|GIT_(SSH|SSH_COMMAND|EDITOR|PAGER|ASKPASS|EXEC_PATH|CONFIG.*|PROXY_COMMAND|EXTERNAL_DIFF|DIR|TEMPLATE_DIR)"
@@ -122,14 +123,14 @@ class _Variables:
     def add_file(self, place: Path) -> None:
         """Set the variables of a file of settings. Comments begin with # and stand on lines of their own."""
         try:
-            lines = place.read_text("utf-8").splitlines()
+            lines = place.read_text("utf-8-sig").split("\n")
         except UnicodeDecodeError:
             raise Failure(f"{place} is not UTF-8.", Exit.USAGE) from None
         for number, line in enumerate(map(str.strip, lines), 1):
             if not line or line.startswith("#"):
                 continue
             name, equals, value = line.removeprefix("export ").partition("=")
-            if not equals:
+            if not (equals and _NAME.fullmatch(name.strip())):  # and what it is may be a part of a secret
                 raise Failure(f"{place}, line {number}: a line is VARIABLE=VALUE.", Exit.USAGE)
             value = value.strip()
             if len(value) > 1 and value[0] == value[-1] and value[0] in "\"'":
@@ -141,13 +142,13 @@ class _Variables:
             raise Failure(f"{variable!r} is no name of a variable: say NAME=VARIABLE.", Exit.USAGE)
         if variable in self.set:
             raise Failure(f"{variable} would be set twice.", Exit.USAGE)
+        if "\0" in value:
+            raise Failure(f"What {variable} would have contains a zero byte.", Exit.REFUSED)
         self.set[variable] = value
 
     def _add_secret(self, variable: str, value: str) -> None:
         if _STEERING.fullmatch(variable) and variable not in self._allowed:
             raise Failure(f"{variable} steers programs: say --allow {variable} if you mean it.", Exit.USAGE)
-        if "\0" in value:
-            raise Failure(f"What {variable} would have contains a zero byte.", Exit.REFUSED)
         self._add(variable, value)
 
     def _members(self, name: str) -> Mapping[str, Any]:
@@ -201,7 +202,7 @@ def _execute(program: list[str], environment: dict[str, str]) -> None:
             if hasattr(signal, name):
                 signal.signal(getattr(signal, name), signal.SIG_DFL)
         os.execvpe(program[0], program, environment)  # noqa: S606 - what the user asked for
-    except FileNotFoundError:
+    except (FileNotFoundError, ValueError):  # an empty name
         _say(program[0], "there is no such program")
         raise SystemExit(_NOT_FOUND) from None
     except OSError as error:

@@ -48,7 +48,7 @@ class _Found:
     confidence: str
     span: tuple[int, int]
     value: str | None = field(repr=False)
-    """None where the file has it in base64: what would be stored is not what stands there."""
+    """None where the file has it in base64, or not in UTF-8: what would be stored is not what stands there."""
 
     @property
     def rank(self) -> tuple[bool, int]:
@@ -150,6 +150,9 @@ class _Scan:
         for path in paths:
             if path.is_file():
                 names: Iterable[str] = [str(path)]
+            elif not path.is_dir():  # such as what `<(command)` stands for
+                self._leave(str(path), "is neither a file nor a folder")
+                continue
             else:
                 try:
                     walked = filesystem([path], gitignore=not self._ignored, hidden=True)
@@ -195,7 +198,7 @@ def _of_file(scanner: Scanner, file: str) -> list[_Found]:
             each.rule_id,
             each.confidence,
             (at["start_offset"], at["end_offset"]),
-            None if each.is_base64_encoded else each.secret,
+            None if each.is_base64_encoded or "\ufffd" in each.secret else each.secret,
         )
         same = [other for other in best if _overlap(found.span, other.span)]
         if all(found.rank < other.rank for other in same):
@@ -237,7 +240,9 @@ class _Store:
         from keystead.api import ApiError
 
         if found.value is None:
-            output.say(f"keystead: {found.file}:{found.line} is in base64: store it yourself.")
+            output.say(
+                f"keystead: {found.file}:{found.line} is in base64 or not in UTF-8: store it yourself."
+            )
             return _LEAVE
         if found.value not in self._names:
             try:

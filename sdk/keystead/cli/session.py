@@ -75,7 +75,7 @@ class Session:
     @property
     def region(self) -> str:
         """The region; Failure where nobody said."""
-        region = self.said_region or self.profile.region
+        region = self._region_if_any()
         if not region:
             raise Failure(
                 "No region: run `keystead configure`, or say --region or KEYSTEAD_REGION.", Exit.USAGE
@@ -114,8 +114,14 @@ class Session:
 
     def send(self, service: str, version: str, action: str, given: Mapping[str, Any]) -> dict[str, Any]:
         """As `call`, of any service."""
-        region = self.region if service in _REGIONAL else (self.said_region or self.profile.region)
+        region = self.region if service in _REGIONAL else self._region_if_any()
         return self.api().call(service, version, action, region, given)
+
+    def _region_if_any(self) -> str:
+        region = self.said_region or self.profile.region
+        if region:
+            profiles.check_region(region)
+        return region
 
     def pages(
         self, service: str, action: str, member: str, *, limit: int | None = None, **parameters: Any

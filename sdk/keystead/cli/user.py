@@ -96,6 +96,7 @@ def delete(
     here = session(context)
     here.confirm(f"Delete the user {name!r}?", yes=yes)
     here.call("cam", "DeleteUser", Name=name, Force=int(force))
+    here.show({"Name": name})
 
 
 @keys.command("list")
@@ -140,6 +141,7 @@ def delete_key(context: typer.Context, key: _KeyId, user: _Whose = "", yes: _Yes
     here = session(context)
     here.confirm(f"Delete the access key {key!r}?", yes=yes)
     here.call("cam", "DeleteAccessKey", AccessKeyId=key, TargetUin=uin_of(here, user))
+    here.show({"AccessKeyId": key})
 
 
 def uin_of(here: Session, name: str) -> int | None:
@@ -170,6 +172,7 @@ def pages(
 
 def _switch(here: Session, key: str, user: str, status: str) -> None:
     here.call("cam", "UpdateAccessKey", AccessKeyId=key, Status=status, TargetUin=uin_of(here, user))
+    here.show({"AccessKeyId": key, "Status": status})
 
 
 def _new_key(
@@ -194,8 +197,13 @@ def _new_key(
             file.write(ini.encode())
     except BaseException:
         if made:
-            here.call("cam", "DeleteAccessKey", AccessKeyId=made["AccessKeyId"], TargetUin=uin)
-            output.say(f"keystead: the access key {made['AccessKeyId']} could not be kept and was deleted.")
+            key = f"keystead: the access key {made['AccessKeyId']} could not be kept"
+            try:
+                here.call("cam", "DeleteAccessKey", AccessKeyId=made["AccessKeyId"], TargetUin=uin)
+            except BaseException:
+                output.say(f"{key}, nor deleted: `keystead user keys delete`.")
+                raise
+            output.say(f"{key} and was deleted.")
         raise
     shown = {"SecretId": made["AccessKeyId"], "CredentialsFile": str(place)}
     return {**shown, "SecretKey": made["SecretAccessKey"]} if show else shown

@@ -168,6 +168,15 @@ def test_a_backup_opens_what_the_primary_cannot(line: CommandLine, key_id: str) 
 
 
 @pytest.mark.usefixtures("key_id")
+def test_a_backup_that_does_not_answer_is_told(line: CommandLine) -> None:
+    ran = line("encrypt", "--backup", "ap-singapore:no-such-key", stdin=TEXT)
+    assert ran.code == 0
+    assert "ap-singapore:no-such-key" in ran.err
+    assert line("decrypt", stdin=ran.raw).raw == TEXT
+    assert line("encrypt", stdin=TEXT).err == ""
+
+
+@pytest.mark.usefixtures("key_id")
 def test_keys_that_were_not_named_are_not_asked(line: CommandLine, keystead: KeysteadServer) -> None:
     other = line("key", "create", "other").json()["KeyId"]
     sealed = line("encrypt", "--key", other, stdin=TEXT).raw

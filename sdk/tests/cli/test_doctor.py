@@ -78,6 +78,31 @@ def test_a_region_that_is_none(line: CommandLine) -> None:
     assert "--region" in checks(ran)["identity"][2]
 
 
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("KEYSTEAD_ENDPOINT", "x"),
+        ("KEYSTEAD_ENDPOINT", "http://0.0.0.0:1"),
+        ("KEYSTEAD_REGION", "a b"),
+    ],
+)
+def test_settings_that_cannot_be_are_a_check_that_fails(line: CommandLine, name: str, value: str) -> None:
+    line.environment[name] = value
+    ran = line("doctor")
+    assert ran.code == Exit.REFUSED
+    assert checks(ran)["profile"][0] == "FAIL"
+
+
+def test_authorities_that_are_not_there_are_a_check_that_fails(line: CommandLine) -> None:
+    place = line.home / ".config" / "keystead" / "config.toml"
+    place.parent.mkdir(parents=True)
+    place.write_text('[default]\nca_file = "/no/such.pem"\n')
+    line.environment["KEYSTEAD_ENDPOINT"] = "https://127.0.0.1:1"
+    ran = line("doctor")
+    assert ran.code == Exit.REFUSED
+    assert "ca_file" in checks(ran)["profile"][2]
+
+
 def test_nobody_listens(line: CommandLine) -> None:
     line.environment["KEYSTEAD_ENDPOINT"] = "http://127.0.0.1:1"
     ran = line("doctor")

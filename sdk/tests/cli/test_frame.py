@@ -1,6 +1,7 @@
 """What all commands have in common: profiles, output, errors, exit codes, and that secrets stay where they belong."""
 
 import json
+import os
 import re
 import resource
 import shlex
@@ -138,7 +139,14 @@ def test_options_of_keystead_may_stand_anywhere() -> None:
     # What belongs to the program that `run` starts is not taken from it.
     assert _hoisted(["run", "CMD", "--output", "x"]) == ["run", "CMD", "--output", "x"]
     assert _hoisted(["secret", "get", "run", "--output", "x"]) == ["--output", "x", "secret", "get", "run"]
-    assert _hoisted(["secret", "list", "--region"]) == ["--region", "secret", "list"]
+    assert _hoisted(["secret", "list", "--region"]) == ["--region"]
+
+
+@pytest.mark.parametrize("option", ["--output", "--profile", "--region"])
+def test_an_option_without_its_value_is_told(line: CommandLine, option: str) -> None:
+    ran = line("secret", "key", "list", option)
+    assert (ran.code, ran.out) == (Exit.USAGE, "")
+    assert f"{option!r} requires an argument" in ran.err
 
 
 def test_help_does_not_wait() -> None:
@@ -323,7 +331,110 @@ def test_names_that_would_break_the_files_are_refused(line: CommandLine, name: s
     assert ran.code == (Exit.USAGE if name else 0)  # an empty one is none
 
 
+@pytest.mark.parametrize("region", ["x y", "\udcff", "ap\n", "é"])
+def test_a_region_that_is_no_name_is_told(line: CommandLine, region: str) -> None:
+    line.environment["KEYSTEAD_REGION"] = None
+    for words in (
+        ("key", "list"),
+        ("user", "list"),
+        ("secret", "get", "x", "--value"),
+        ("run", "--secret", "x", "--", "true"),
+        ("configure",),
+    ):
+        ran = line("--region", region, *words)
+        assert (ran.code, ran.out) == (Exit.USAGE, "")
+        assert "ap-guangzhou" in ran.err
+    assert not config(line).exists()
+
+
+def test_texts_beyond_the_first_plane_stay_what_they_are(line: CommandLine) -> None:
+    config(line).parent.mkdir(parents=True)
+    config(line).write_text('[lab]\nca_file = "/\U00020000\\u007f.pem"\n')
+    assert line("configure", "--profile", "\U00020001").code == 0
+    before = config(line).read_text()
+    assert line("configure", "--profile", "\U00020001").code == 0
+    assert config(line).read_text() == before
+    assert '"/\U00020000\\u007f.pem"' in before
+
+
+def test_files_that_are_links_stay_links(line: CommandLine) -> None:
+    config(line).parent.mkdir(parents=True)
+    kept = line.home / "kept.toml"
+    kept.write_text('[lab]\nregion = "r"\n')
+    config(line).symlink_to(kept)
+    assert line("configure").code == 0
+    assert config(line).is_symlink()
+    assert '["default"]' in kept.read_text()
+
+
+def test_a_user_without_a_home_is_told(line: CommandLine) -> None:
+    # What Python has may be out of the other user's reach: imported before.
+    program = (
+        "import os, pwd, tomllib, keystead.cli.app, keystead.cli.key, keystead.credentials\n"
+        "os.setuid(54321)\nkeystead.cli.main()\n"
+    )
+    if os.getuid():
+        pytest.skip("only root can become a user without a name")
+    variables = {name: value for name, value in line.variables().items() if name != "HOME"}
+    ran = subprocess.run(
+        [sys.executable, "-B", "-c", program, "key", "list"],
+        env=variables,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert ran.returncode == Exit.USAGE, ran.stderr
+    assert ran.stderr == "keystead: This user has no home directory: set HOME.\n"
+
+
+def test_a_broken_profile_does_not_break_completion(line: CommandLine) -> None:
+    config(line).parent.mkdir(parents=True)
+    config(line).write_text("[default")
+    line.environment |= {
+        "COMP_CWORD": "2",
+        "COMP_WORDS": "keystead --profile ",
+        "_KEYSTEAD_COMPLETE": "complete_bash",
+    }
+    ran = line.process()
+    assert (ran.out.strip(), ran.err) == ("", "")
+
+
 # Output
+
+
+def test_json_is_json_whatever_the_locale(line: CommandLine) -> None:
+    line.environment["PYTHONIOENCODING"] = "gbk"
+    text = "\u4e2d\xe9\U0001f511"
+    assert line("key", "create", "orders", "--description", text).code == 0
+    assert json.loads(line.process("key", "list").raw)[0]["Description"] == text
+
+
+@pytest.mark.parametrize(
+    ("closed", "arguments", "code"),
+    [
+        ("<&-", "secret create db", Exit.USAGE),
+        ("<&-", "secret create db --from-file -", Exit.REFUSED),
+        ("<&-", "secret delete db", Exit.USAGE),
+        ("<&-", "secret list", Exit.OK),
+        (">&-", "secret list", Exit.REFUSED),
+        (">&-", "secret list --output table", Exit.REFUSED),
+        ("2>&-", "secret get db", Exit.NOT_FOUND),
+        ("<&- >&- 2>&-", "secret get db", Exit.NOT_FOUND),
+    ],
+)
+def test_closed_files_are_no_surprise(line: CommandLine, closed: str, arguments: str, code: Exit) -> None:
+    ran = subprocess.run(
+        ["sh", "-c", f'exec "$@" {arguments} {closed}', "sh", *line.argv()],  # noqa: S607
+        env=line.variables(),
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert ran.returncode == code, ran.stderr
+    assert "Traceback" not in ran.stderr
+    assert "2>&-" in closed or ran.stderr.count("\n") == (code != 0)
 
 
 def test_a_terminal_gets_a_table_and_a_pipe_json(line: CommandLine) -> None:

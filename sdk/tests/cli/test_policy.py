@@ -29,7 +29,7 @@ def test_a_policy_is_created_listed_shown_and_deleted(line: CommandLine) -> None
     assert shown["PolicyDocument"] == DOCUMENT
     assert json.loads(line("policy", "get", str(number), "--document").out) == DOCUMENT
     assert line("policy", "delete", "readers").code == Exit.USAGE
-    assert line("policy", "delete", "readers", "--yes").code == Exit.OK
+    assert line("policy", "delete", "readers", "--yes").json()["PolicyId"]
     assert line("policy", "get", "readers").code == Exit.NOT_FOUND
 
 
@@ -69,7 +69,7 @@ def test_a_policy_is_attached_to_users_groups_and_roles_and_taken_back(
     cam.CreateRole(RoleName="job", PolicyDocument=json.dumps(trust))
     whom = (("--user", "alice"), ("--group", "staff"), ("--role", "job"))
     for each in whom:
-        assert line("policy", "attach", "readers", *each).code == Exit.OK
+        assert line("policy", "attach", "readers", *each).json()["PolicyId"]
     attached = line("policy", "get", "readers").json()["AttachedTo"]
     assert sorted(attached) == ["group staff", "role job", "user alice"]
     assert line("user", "get", "alice").json()["Policies"] == ["readers"]
@@ -105,3 +105,7 @@ def test_a_document_that_is_no_json_is_refused_with_its_line(line: CommandLine) 
     ran = line("policy", "create", "bad", "--document", "-", stdin='{\n"version": }')
     assert ran.code == Exit.USAGE
     assert "line 2" in ran.err
+    for text in ("[" * 100_000, "\udcff".encode("utf-8", "surrogateescape")):
+        ran = line("policy", "create", "bad", "--document", "-", stdin=text)
+        assert ran.code == Exit.USAGE
+        assert len(ran.err) < 100

@@ -106,6 +106,7 @@ def test_nothing_runs_when_the_service_is_away_or_refuses(
 
 
 STEERING = """
+    LESSOPEN LESSCLOSE MANPAGER PSQL_PAGER SUDO_EDITOR SUDO_ASKPASS XDG_CONFIG_HOME XDG_DATA_DIRS
     PATH LD_PRELOAD LD_LIBRARY_PATH DYLD_INSERT_LIBRARIES PYTHONPATH PYTHONSTARTUP NODE_OPTIONS BASH_ENV ENV IFS
     GIT_SSH_COMMAND https_proxy JAVA_TOOL_OPTIONS _JAVA_OPTIONS RUBYOPT PERL5OPT HOME KEYSTEAD_ENDPOINT Path
 """
@@ -197,3 +198,30 @@ def test_no_secret_is_left_in_files_or_output(line: CommandLine, tmp_path: Path)
         each for each in tmp_path.rglob("*") if each.is_file() and VALUE.encode() in each.read_bytes()
     ]
     assert not list(temporary.iterdir())
+
+
+def test_a_file_of_settings_may_be_written_by_an_editor_of_windows(line: CommandLine, tmp_path: Path) -> None:
+    place = tmp_path / "env"
+    place.write_bytes("\ufeffFIRST=a\u2028b\r\nSECOND=c\r\n".encode())
+    found = variables(line, "--env-file", str(place))
+    assert (found["FIRST"], found["SECOND"]) == ("a\u2028b", "c")
+
+
+def test_a_broken_line_of_a_file_is_told_and_not_repeated(line: CommandLine, tmp_path: Path) -> None:
+    place = tmp_path / "env"
+    for text in ("https://app:hunter2@db/?a=b", "hunter2 x=y", "hunter2"):
+        place.write_text(f"MODE=x\n{text}\n")
+        ran = run(line, "--env-file", str(place))
+        assert (ran.code, ran.out) == (Exit.USAGE, "")
+        assert "line 2" in ran.err
+        assert "hunter2" not in ran.err
+
+
+def test_what_no_program_can_take_is_told(line: CommandLine, tmp_path: Path) -> None:
+    place = tmp_path / "env"
+    place.write_bytes(b"MODE=a\0b\n")
+    ran = run(line, "--env-file", str(place))
+    assert (ran.code, ran.out) == (Exit.REFUSED, "")
+    assert "MODE" in ran.err
+    assert "Traceback" not in ran.err
+    assert line.process("run", "--", "").code == 127

@@ -2,6 +2,7 @@
 
 import base64
 import json
+import os
 import secrets
 import string
 from pathlib import Path
@@ -163,6 +164,13 @@ def test_hidden_files_count_and_links_are_not_followed(
     assert [name for name, _, _ in kinds(scan(line, tree, tree, tree / ".npmrc"))] == [".npmrc"]
 
 
+def test_what_is_neither_file_nor_folder_is_told(line: CommandLine, tree: Path) -> None:
+    os.mkfifo(tree / "pipe")
+    ran = scan(line, tree / "pipe")
+    assert ran.code == Exit.REFUSED
+    assert "pipe is neither" in ran.err
+
+
 def test_nothing_to_reach_is_needed(line: CommandLine, planted: Planted, tree: Path) -> None:
     planted.write("a.py", f'SECRET_KEY = "{planted.secret()}"\n')
     line.environment |= dict.fromkeys(line.environment, None) | {
@@ -216,6 +224,17 @@ def test_what_cannot_be_stored_is_said(
     assert "a.env:1 was not stored" in ran.err
     assert "b.txt:1 is in base64" in ran.err
     assert scan(line, tree, "--store", "no spaces").code == Exit.USAGE
+
+
+def test_what_is_not_utf_8_is_not_stored_as_something_else(
+    line: CommandLine, planted: Planted, tree: Path, keystead: KeysteadServer
+) -> None:
+    text = f'password = "\xe9{planted.secret(20)}"\n'
+    (tree / "a.py").write_bytes(text.encode("latin-1"))
+    ran = scan(line, tree, "--store", "shop")
+    assert [each["Reference"] for each in json.loads(ran.out)] == ["-"]
+    assert "store it yourself" in ran.err
+    assert keystead.calls["CreateSecret"] == 0
 
 
 def test_on_a_terminal_each_is_asked_for(

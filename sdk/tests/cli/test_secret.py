@@ -1,6 +1,7 @@
 """`keystead secret` against a whole Keystead."""
 
 import json
+import os
 import stat
 from pathlib import Path
 
@@ -261,3 +262,25 @@ def test_a_value_that_could_steer_the_terminal_is_not_printed_there(line: Comman
     assert ran.code == Exit.USAGE
     assert "owned" not in ran.out
     assert value(line, "hostile") == b"\x1b]0;owned\x07"
+    create(line, "binary", b"abc\xff")  # what is shown in its place would be copied as the value
+    ran = line.on_terminal("secret", "get", "binary", "--value")
+    assert ran.code == Exit.USAGE
+    assert "abc" not in ran.out
+    line.environment["PYTHONIOENCODING"] = "latin-1"
+    create(line, "foreign", "abc\u4e2d")
+    ran = line.on_terminal("secret", "get", "foreign", "--value")
+    assert ran.code == Exit.USAGE
+    assert "abc" not in ran.out
+    line.environment["PYTHONIOENCODING"] = None
+
+
+def test_what_is_no_file_is_not_replaced(line: CommandLine, tmp_path: Path) -> None:
+    """As root, /dev/null or a pipe would be gone."""
+    create(line, "db")
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    (tmp_path / "link").symlink_to(pipe)
+    for place in (pipe, tmp_path / "link", tmp_path, Path("-")):
+        assert line("secret", "get", "db", "--to-file", str(place), "--force").code == Exit.USAGE
+    assert pipe.is_fifo()
+    assert sorted(each.name for each in tmp_path.iterdir()) == ["link", "pipe"]

@@ -1,5 +1,6 @@
 """`keystead user` against a whole Keystead."""
 
+import socket
 import stat
 import subprocess
 import sys
@@ -8,8 +9,10 @@ from pathlib import Path
 from keystead.cli.exits import Exit
 from keystead.credentials import from_file
 
-from ..client.servers import KeysteadServer
+from ..client.servers import FaultyServer, KeysteadServer, refuse, respond
 from .terminal import CommandLine
+
+CANARY = "canary-7c1f0b9d"
 
 
 def test_a_user_is_created_shown_listed_and_deleted(line: CommandLine) -> None:
@@ -19,7 +22,7 @@ def test_a_user_is_created_shown_listed_and_deleted(line: CommandLine) -> None:
     shown = line("user", "get", "alice").json()
     assert (shown["Uin"], shown["Remark"], shown["AccessKeys"]) == (made["Uin"], "operations", [])
     assert line("user", "delete", "alice").code == Exit.USAGE  # nobody can be asked
-    assert line("user", "delete", "alice", "--yes").code == Exit.OK
+    assert line("user", "delete", "alice", "--yes").json() == {"Name": "alice"}
     assert line("user", "get", "alice").code == Exit.NOT_FOUND
 
 
@@ -60,12 +63,14 @@ def test_keys_are_switched_and_deleted(line: CommandLine) -> None:
     def status() -> list[str]:
         return [each["Status"] for each in line("user", "keys", "list", "--user", "dan").json()]
 
-    assert line("user", "keys", "disable", made["SecretId"], "--user", "dan").code == Exit.OK
+    disabled = line("user", "keys", "disable", made["SecretId"], "--user", "dan").json()
+    assert disabled == {"AccessKeyId": made["SecretId"], "Status": "Inactive"}
     assert status() == ["Inactive"]
     assert line("user", "keys", "enable", made["SecretId"], "--user", "dan").code == Exit.OK
     assert status() == ["Active"]
     assert line("user", "delete", "dan", "--yes").code == Exit.REFUSED  # it has a key
-    assert line("user", "keys", "delete", made["SecretId"], "--user", "dan", "--yes").code == Exit.OK
+    deleted = line("user", "keys", "delete", made["SecretId"], "--user", "dan", "--yes").json()
+    assert deleted == {"AccessKeyId": made["SecretId"]}
     assert status() == []
     assert line("user", "keys", "delete", made["SecretId"], "--user", "dan", "--yes").code == Exit.NOT_FOUND
 
@@ -106,6 +111,24 @@ def test_a_key_that_cannot_be_kept_is_deleted_again(line: CommandLine, tmp_path:
     assert b"was deleted" in ran.stderr
     assert line("user", "keys", "list", "--user", "frank").json() == []
     assert not place.exists()
+
+
+def test_a_key_that_can_neither_be_kept_nor_deleted_is_named(
+    line: CommandLine, faulty: FaultyServer, tmp_path: Path
+) -> None:
+    line.environment["KEYSTEAD_ENDPOINT"] = faulty.endpoint
+    place = tmp_path / "own.ini"
+
+    def key(connection: socket.socket) -> None:
+        place.write_text("of somebody else")
+        respond(AccessKey={"AccessKeyId": "AKIDleft", "SecretAccessKey": CANARY})(connection)
+
+    faulty.script = [key, refuse("UnauthorizedOperation")]
+    ran = line("user", "keys", "create", "--credentials-file", str(place))
+    assert ran.code == Exit.DENIED
+    assert "AKIDleft" in ran.err
+    assert CANARY not in ran.out + ran.err
+    assert place.read_text() == "of somebody else"
 
 
 def test_a_user_without_permission_is_denied(line: CommandLine, keystead: KeysteadServer) -> None:
