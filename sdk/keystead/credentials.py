@@ -11,6 +11,7 @@ import math
 import os
 import threading
 import time
+import weakref
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -66,7 +67,7 @@ class Temporary:
     One thread refreshes, the others go on with what is still valid. Where the refresh fails, so does that thread, and
     the next attempt waits for 5 to 10 seconds. What has expired is never given out: then a call tries and raises the
     failure of `refresh`, and those that waited for it raise CredentialError. `clock` gives seconds since 1970-01-01 UTC,
-    as `Credential.expires_at`.
+    as `Credential.expires_at`. One object serves all threads, and goes on after a fork.
     """
 
     def __init__(
@@ -82,7 +83,8 @@ class Temporary:
         self._held: Credential | None = None
         self._retry_at = 0.0
         self._failures = 0
-        self._refreshing = threading.Lock()
+        self._reset()
+        _temporaries.add(self)
 
     def __repr__(self) -> str:
         return f"Temporary({self._held!r})"
@@ -94,7 +96,8 @@ class Temporary:
         if held is not None and self._serves(held):
             return held
         valid = held if held is not None and self._clock() < held.expires_at else None
-        if not self._refreshing.acquire(blocking=valid is None) and valid is not None:
+        refreshing = self._refreshing
+        if not refreshing.acquire(blocking=valid is None) and valid is not None:
             return valid
         try:
             held = self._held
@@ -104,7 +107,7 @@ class Temporary:
                 held = self._held = self._renewed(held)
             return held
         finally:
-            self._refreshing.release()
+            refreshing.release()
 
     def _serves(self, held: Credential) -> bool:
         """Whether there is no need, or no use, in asking for another one now."""
@@ -129,6 +132,22 @@ class Temporary:
             raise CredentialError("The new temporary credentials have expired already: check the clock.")
         return made
 
+    def _reset(self) -> None:
+        self._refreshing = threading.Lock()
+
+
+_temporaries: weakref.WeakSet[Temporary] = weakref.WeakSet()
+
+
+def _after_fork() -> None:
+    # The lock may have been held by a thread that the child does not have.
+    for each in list(_temporaries):
+        each._reset()  # noqa: SLF001 - of this module
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork)
+
 
 def find() -> Provider:
     """The first of: the environment, Keystead's `credentials` file, the tccli configuration.
@@ -138,14 +157,25 @@ def find() -> Provider:
     """
     if _variable("TENCENTCLOUD_SECRET_ID") or _variable("TENCENTCLOUD_SECRET_KEY"):
         return from_environment()
-    if keystead_file().exists():
+    if _is_there(keystead_file()):
         return from_file()
-    if tccli_file().exists():
+    if _is_there(tccli_file()):
         return from_tccli()
     raise CredentialError(
         "No credentials: set TENCENTCLOUD_SECRET_ID and TENCENTCLOUD_SECRET_KEY, or make "
         f"{keystead_file()} or {tccli_file()}."
     )
+
+
+def _is_there(place: Path) -> bool:
+    """Also where it may not be looked at: to read it fails with the reason."""
+    try:
+        place.stat()
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+    except OSError:
+        pass
+    return True
 
 
 def from_environment() -> Credential:

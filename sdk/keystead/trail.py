@@ -238,9 +238,12 @@ def _bytes(value: Any, size: int | None) -> bytes:
     return found
 
 
-def _anchored(lines: Iterable[bytes]) -> dict[int, _Digest]:
-    """The digests of an anchor by their numbers. A line that was cut off while it was written is passed by."""
-    found = {}
+def _anchored(lines: Iterable[bytes]) -> dict[int, set[_Digest]]:
+    """The digests of an anchor by their numbers. A line that was cut off while it was written is passed by.
+
+    One that was appended later under the same number does not take the place of the first: with two, none is right.
+    """
+    found: dict[int, set[_Digest]] = {}
     is_given = False
     for text in lines:
         is_given = True
@@ -248,7 +251,7 @@ def _anchored(lines: Iterable[bytes]) -> dict[int, _Digest]:
             kind, value, _ = _parsed(text)
             if kind == "digest":
                 digest = _digest(value)
-                found[digest.number] = digest
+                found.setdefault(digest.number, set()).add(digest)
         except _Malformed:
             continue
     if is_given and not found:
@@ -279,17 +282,15 @@ def _link(chain: Any) -> _Link | None:
     return _Link(writer, number, named)
 
 
-_WITNESSED: Final = ""
-"""In place of a fingerprint: a sealed event has named it, and rightly."""
-
-
 @dataclass
 class _Writer:
     """One process's chain."""
 
     lowest: int
     written: dict[int, str] = field(default_factory=dict)
-    """Number -> fingerprint of each event that is there, or _WITNESSED."""
+    """Number -> fingerprint of each event that is there."""
+    witnessed: set[int] = field(default_factory=set)
+    """Numbers of those that a sealed event has named, and rightly."""
     named: dict[int, tuple[str, str, bool]] = field(default_factory=dict)
     """Number -> fingerprint of an event that has not come yet, who names it, and whether that one is sealed."""
 
@@ -298,7 +299,7 @@ class _Writer:
 
 
 class _Verifier:
-    def __init__(self, key: PublicKey, anchor: Mapping[int, _Digest], *, unsealed_ok: bool) -> None:
+    def __init__(self, key: PublicKey, anchor: Mapping[int, set[_Digest]], *, unsealed_ok: bool) -> None:
         self.report = Report()
         self._key = key
         self._anchor = anchor
@@ -403,7 +404,7 @@ class _Verifier:
             self._say(f"has digest {digest.number}, which does not follow the one before it")
         if digest.end <= digest.start or (digest.number == 1 and digest.previous != bytes(_HASH_BYTES)):
             self._say(f"has digest {digest.number} with impossible contents")
-        if self._anchor.get(digest.number, digest) != digest:
+        if self._anchor.get(digest.number, {digest}) != {digest}:
             self._say(f"has digest {digest.number}, which is not the one in the anchor")
         self._last = digest
         report.last, report.end = digest.number, digest.end
@@ -440,16 +441,21 @@ class _Verifier:
         for earlier, its_mark in after:
             if earlier in writer.written:
                 self._compare(writer, earlier, its_mark, event.id, is_sealed)
-            else:
-                writer.named[earlier] = (its_mark, event.id, is_sealed)
+                continue
+            mark, by, was_sealed = writer.named.get(earlier, (its_mark, event.id, is_sealed))
+            if mark != its_mark:
+                self._say_changed(earlier, by)
+            writer.named[earlier] = (mark, by, was_sealed or is_sealed)
         return link
 
     def _compare(self, writer: _Writer, number: int, mark: str, by: str, is_sealed: bool) -> None:  # noqa: FBT001 - as `named` has it
-        known = writer.written[number]
-        if known == mark and is_sealed:
-            writer.written[number] = _WITNESSED
-        elif known not in (mark, _WITNESSED):
-            self._say(f"shows that event number {number} of a writer was changed: {by!r} names another one")
+        if writer.written[number] != mark:
+            self._say_changed(number, by)
+        elif is_sealed:
+            writer.witnessed.add(number)
+
+    def _say_changed(self, number: int, by: str) -> None:
+        self._say(f"shows that event number {number} of a writer was changed: {by!r} names another one")
 
     # The end
 
@@ -474,9 +480,9 @@ class _Verifier:
         if until is not None and last.end < until:
             report.add(f"The export ends at {last.end} already: its end is missing.")
         later = [
-            digest.number
-            for digest in self._anchor.values()
-            if digest.number > last.number and (until is None or digest.start < until)
+            number
+            for number, digests in self._anchor.items()
+            if number > last.number and (until is None or min(each.start for each in digests) < until)
         ]
         if later:
             report.add(
@@ -501,7 +507,7 @@ class _Verifier:
     def _check_waiting(self) -> None:
         report = self.report
         for line, event_id, link in self._waiting:
-            if link is not None and self._writers[link.writer].written[link.number] == _WITNESSED:
+            if link is not None and link.number in self._writers[link.writer].witnessed:
                 report.late += 1
             elif self._unsealed_ok and self._last is not None and _seconds(event_id) >= self._last.end:
                 report.unsealed += 1

@@ -33,7 +33,7 @@ class CacheLimits:
     plaintext_bytes: int = 1 << 36
     """Bytes encrypted under one data key."""
     keys: int = 1000
-    """Data keys kept in memory; the least recently used ones go first."""
+    """Data keys kept in memory, so many that encrypt and so many that decrypt; the least recently used ones go first."""
 
     def __post_init__(self) -> None:
         """Raise ValueError for limits that allow nothing."""

@@ -1,6 +1,7 @@
 """Encrypt and decrypt; everything about keys happens inside."""
 
 import asyncio
+import errno
 import io
 import os
 import secrets
@@ -52,7 +53,7 @@ class Source(Protocol):
     """Where bytes come from: an open binary file, a socket's file, the body of an answer."""
 
     def read(self, size: int, /) -> bytes | None:
-        """At most so many bytes; none at the end."""
+        """At most so many bytes; `b""` at the end. For None, nothing yet, BlockingIOError is raised."""
         ...
 
 
@@ -236,8 +237,12 @@ class Client:
         return added
 
     def heal_file(self, path: Place) -> int:
-        """As `heal`, in place; how many EDKs were added. The file is not touched where none was."""
+        """As `heal`, in place; how many EDKs were added. The file is not touched where none was.
+
+        Raises OSError (ESTALE) where somebody else has written to it meanwhile: that is not written over.
+        """
         with Path(path).open("rb") as read:
+            version = _version(os.fstat(read.fileno()))
             header = read_header(exactly(read.read))
             missing = self._missing(header)
             if not missing:
@@ -248,6 +253,8 @@ class Client:
                     write.write(header.encode())
                     shutil.copyfileobj(read, write)
                     shutil.copymode(path, write.name)
+                    if _version(Path(path).stat()) != version:
+                        raise OSError(errno.ESTALE, "The file was changed meanwhile", os.fspath(path))
             return added
 
     def forget(self) -> None:
@@ -289,7 +296,7 @@ class Client:
         return (core, commitment, material.edk_part), cipher
 
     def _material(self, context: Mapping[str, str] | None, length: int | None) -> Material:
-        given = context or {}
+        given = dict(context or {})  # read once: it may be changed while KMS is asked
         encoded = encode_context(given)
         if PUBLIC_KEY in given:
             raise ValueError(f"The name {PUBLIC_KEY} of a context belongs to the SDK.")
@@ -401,7 +408,10 @@ class Client:
 
 
 class AsyncClient:
-    """A `Client` for asyncio: each call runs in a thread, and so do the calls to KMS."""
+    """A `Client` for asyncio: each call runs in a thread, and so do the calls to KMS.
+
+    One that is cancelled goes on in its thread, to the end: a file may appear afterwards.
+    """
 
     def __init__(self, client: Client) -> None:
         self._client = client
@@ -460,19 +470,29 @@ def _checked(header: Header, opened: Opened) -> FrameCipher:
     return cipher
 
 
+def _version(file: os.stat_result) -> tuple[int, ...]:
+    return file.st_dev, file.st_ino, file.st_size, file.st_mtime_ns
+
+
 def _reader(source: Source) -> Callable[[int], bytes]:
     """`read` that gives less than it is asked for only at the end."""
 
     def read(size: int) -> bytes:
-        piece = source.read(size) or b""
+        piece = some(size)
         if len(piece) == size or not piece:
             return piece
         pieces = [piece]
         left = size - len(piece)
-        while left and (more := source.read(left)):
+        while left and (more := some(left)):
             pieces.append(more)
             left -= len(more)
         return b"".join(pieces)
+
+    def some(size: int) -> bytes:
+        piece = source.read(size)
+        if piece is None:  # what came so far would pass for everything
+            raise BlockingIOError("The source has nothing yet: use one that blocks.")
+        return piece
 
     return read
 
@@ -494,7 +514,7 @@ def _at_most(length: int, read: Callable[[int], bytes]) -> Callable[[int], bytes
 @contextmanager
 def replacing(target: Place) -> Iterator[BinaryIO]:
     """A new file of mode 0600 that takes the place of the target if all goes well, and leaves nothing otherwise."""
-    path = Path(target)
+    path = Path(target).absolute()  # wherever the process is in the end
     number, name = tempfile.mkstemp(prefix=".keystead-", dir=path.parent)
     try:
         with os.fdopen(number, "wb") as file:

@@ -6,6 +6,7 @@ The word's highest bit marks the last frame, the others are the length of its pl
 number in 8 bytes and the word: a frame that is moved, repeated, cut, or marked otherwise does not open.
 """
 
+import io
 from collections.abc import Callable, Iterable, Iterator
 from itertools import count
 from typing import Any, Final
@@ -115,12 +116,17 @@ def _opened(cipher: FrameCipher, number: int, word: bytes, sealed: bytes, length
 
 
 def copy(pieces: Iterable[bytes | memoryview], write: Callable[[Any], object]) -> int:
-    """Write all pieces; how many bytes they had. A sink without a buffer may take less than it is given."""
+    """Write all pieces; how many bytes they had. A sink without a buffer may take less than it is given.
+
+    Raises BlockingIOError where it takes nothing: a file that does not block says so by 0 or, of Python's raw ones, by None.
+    """
+    is_raw = isinstance(getattr(write, "__self__", None), io.RawIOBase)
     total = 0
     for piece in pieces:
         total += len(piece)
-        taken = write(piece)
-        while isinstance(taken, int) and taken < len(piece):
-            piece = piece[taken:]  # noqa: PLW2901 - what is left of it
+        while piece:
             taken = write(piece)
+            if taken == 0 or (taken is None and is_raw):
+                raise BlockingIOError("The sink takes nothing now: use one that blocks.")
+            piece = piece[taken:] if isinstance(taken, int) else b""  # noqa: PLW2901 - what is left of it
     return total

@@ -47,6 +47,8 @@ class EncryptedWriter(io.BufferedIOBase):
 
     def write(self, data: "ReadableBuffer", /) -> int:
         """Take all of the bytes; how many there were. After an error there is nothing but `discard`."""
+        if self.closed:
+            raise ValueError("The file is closed.")
         return self._message.write(data)
 
     def close(self) -> None:

@@ -15,7 +15,7 @@ import json
 import re
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, Final
 
@@ -252,7 +252,7 @@ class EncryptedS3:
             with tempfile.TemporaryFile() as file:
                 added = self._client.heal_stream(source, file)
                 if added:
-                    extra = {**_kept(source.answer), **(ExtraArgs or {})}
+                    extra = _marked({**_kept(source.answer), **(ExtraArgs or {})})
                     parameters = {"Bucket": Bucket, "Key": Key}
                     self._replace(file, parameters, extra, source.answer["ETag"], Config or TransferConfig())
         finally:
@@ -328,7 +328,8 @@ class EncryptedS3:
                 parts.append({"PartNumber": number, "ETag": answer["ETag"]})
             self._s3.complete_multipart_upload(**place, MultipartUpload={"Parts": parts}, IfMatch=etag)
         except BaseException:
-            self._s3.abort_multipart_upload(**place)
+            with suppress(Exception):  # why it failed is what the caller has to know
+                self._s3.abort_multipart_upload(**place)
             raise
 
 

@@ -11,7 +11,6 @@ docs/integrations.md says what is protected and what is not, and how to migrate.
 """
 
 import json
-import threading
 from collections.abc import Callable, Iterable, Mapping
 from secrets import token_bytes
 from typing import Any, Final, Literal
@@ -100,7 +99,7 @@ class _Codec:
             return None
         cause: EncryptionError | None = None
         try:
-            return self._decode(self._client.decrypt(bytes(message), self._context | more).plaintext)
+            return self._decode(self._client.decrypt(_bytes(message), self._context | more).plaintext)
         except EncryptionError as error:
             cause = error
         except (TypeError, ValueError, RecursionError):
@@ -145,7 +144,8 @@ class Encrypted(TypeDecorator[Any]):
     - `type_`: String (any text), LargeBinary or JSON: what the values are in Python.
     - `context`: more pairs that each value gets, and must have.
 
-    Raises ColumnError in statements. Comparisons raise InvalidRequestError, except for `is_(None)` and `is_not(None)`.
+    Raises ColumnError in statements. Comparisons raise InvalidRequestError, except for `is_(None)` and `is_not(None)`; what SQLAlchemy
+    does not ask a type about (`order_by(column)`, `distinct`, `group_by`, functions) sees the messages.
     """
 
     impl = LargeBinary
@@ -223,11 +223,13 @@ class RowEncrypted:
 
 
 class BlindIndexKey:
-    """The secret of blind indexes, 32 bytes, kept as a message that `create` made. KMS is asked for it once. Threads may share it."""
+    """The secret of blind indexes, 32 bytes, kept as a message that `create` made. Threads may share it.
+
+    KMS is asked for it at the first use of each name, and not again.
+    """
 
     def __init__(self, client: Client, message: bytes) -> None:
         self._client, self._message = client, message
-        self._lock = threading.Lock()
         self._macs: dict[str, hmac.HMAC] = {}
 
     @staticmethod
@@ -240,12 +242,11 @@ class BlindIndexKey:
 
         Raises what the client raises.
         """
-        with self._lock:
-            mac = self._macs.get(name)
-            if mac is None:
-                key = self._client.decrypt(self._message, _INDEX_PURPOSE).plaintext
-                own = HKDFExpand(hashes.SHA256(), _INDEX_KEY_BYTES, _INDEX_INFO + name.encode()).derive(key)
-                mac = self._macs[name] = hmac.HMAC(own, hashes.SHA256())
+        mac = self._macs.get(name)
+        if mac is None:
+            key = self._client.decrypt(self._message, _INDEX_PURPOSE).plaintext
+            own = HKDFExpand(hashes.SHA256(), _INDEX_KEY_BYTES, _INDEX_INFO + name.encode()).derive(key)
+            mac = self._macs[name] = hmac.HMAC(own, hashes.SHA256())
         mac = mac.copy()
         mac.update(text.encode())
         return mac.finalize()

@@ -1,6 +1,8 @@
 import itertools
 import json
 import math
+import os
+import signal
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -35,6 +37,17 @@ def _tccli(place: Path, profile: str = "default", **members: object) -> None:
 
 def test_nothing_is_found_where_nothing_is() -> None:
     with pytest.raises(CredentialError, match="TENCENTCLOUD_SECRET_ID"):
+        credentials.find()
+
+
+def test_a_folder_that_may_not_be_looked_into_is_no_place_to_pass_by(
+    nobody: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("KEYSTEAD_HOME", "x" * 5000)  # what root may not look into, either
+    with pytest.raises(CredentialError, match="cannot be read"):
+        credentials.find()
+    _tccli(nobody, secretId="id", secretKey="key")
+    with pytest.raises(CredentialError, match="cannot be read"):
         credentials.find()
 
 
@@ -279,6 +292,36 @@ def test_one_thread_refreshes_and_the_others_go_on() -> None:
         gate.set()
         assert slow.result(10).secret_id == "AKID2"
     assert issuer.made == 2
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork")
+@pytest.mark.filterwarnings("ignore:.*multi-threaded.*fork:DeprecationWarning")
+def test_a_fork_while_a_thread_refreshes() -> None:
+    """The child lacks that thread, and so could wait for it for ever."""
+    asked, gate = threading.Event(), threading.Event()
+
+    def refresh() -> Credential:
+        asked.set()
+        assert gate.wait(20)
+        return Credential("id", "key", "token", math.inf)
+
+    made = Temporary(refresh)
+    refreshing = threading.Thread(target=made.current)
+    refreshing.start()
+    assert asked.wait(10)
+    child = os.fork()
+    if child == 0:
+        try:
+            signal.signal(signal.SIGALRM, signal.SIG_DFL)
+            signal.alarm(10)
+            gate.set()
+            os._exit(0 if made.current().secret_id == "id" else 2)
+        finally:
+            os._exit(1)
+    status = os.waitpid(child, 0)[1]
+    gate.set()
+    refreshing.join(10)
+    assert status == 0
 
 
 def test_a_session_of_keystead(keystead: KeysteadServer) -> None:

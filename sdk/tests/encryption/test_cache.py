@@ -4,6 +4,7 @@ import os
 import secrets
 import signal
 import threading
+from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -166,6 +167,29 @@ def test_what_was_asked_for_before_forgetting_is_not_kept() -> None:
     cache.material(b"", 1, lambda: made(calls))
     cache.material(b"", 1, lambda: made(calls))
     assert len(calls) == 3
+
+
+def test_a_context_that_changes_meanwhile_is_the_one_that_was_given() -> None:
+    """Else messages of one context would get the data key of another, for as long as it is in the cache."""
+
+    class Changing(Mapping[str, str]):
+        read = 0
+
+        def __getitem__(self, name: str) -> str:
+            if name != "table":
+                raise KeyError
+            self.read += 1
+            return "customers" if self.read == 1 else "orders"
+
+        def __iter__(self) -> Iterator[str]:
+            return iter(["table"])
+
+        def __len__(self) -> int:
+            return 1
+
+    one = Client(MemoryKms(), PRIMARY, cache=CacheLimits())
+    for context in (Changing(), {"table": "customers"}):
+        assert one.decrypt(one.encrypt(b"text", context)).context == {"table": "customers"}
 
 
 def test_a_fork_in_the_middle_of_a_call() -> None:

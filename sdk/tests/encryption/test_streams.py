@@ -2,6 +2,7 @@
 
 import asyncio
 import io
+import os
 import secrets
 import tracemalloc
 from pathlib import Path
@@ -61,6 +62,44 @@ def test_sources_and_sinks_that_take_their_time() -> None:
     opened = Counting()
     one.decrypt_stream(io.BytesIO(sink.taken), opened)
     assert opened.taken == bytes(1234)
+
+
+def test_a_source_that_has_nothing_yet_is_not_at_its_end() -> None:
+    """A file that does not block, as sockets and pipes can be: what came so far would pass for everything."""
+    one = Client(MemoryKms(), PRIMARY, frame_bytes=100)
+    reading, writing = os.pipe()
+    os.set_blocking(reading, False)
+    try:
+        os.write(writing, bytes(150))
+        sink = io.BytesIO()
+        for buffering in (0, -1):
+            source = open(reading, "rb", buffering, closefd=False)  # noqa: SIM115 - a descriptor
+            with pytest.raises(BlockingIOError):
+                one.encrypt_stream(source, sink)
+            with pytest.raises(BlockingIOError):
+                one.decrypt_stream(source, sink)
+        with pytest.raises(Damaged):
+            one.decrypt(sink.getvalue())
+    finally:
+        os.close(reading)
+        os.close(writing)
+
+
+@pytest.mark.filterwarnings("ignore::ResourceWarning")
+def test_a_sink_that_takes_nothing_is_no_sink() -> None:
+    one = Client(MemoryKms(), PRIMARY)
+    message = one.encrypt(bytes(1 << 20))
+    reading, writing = os.pipe()
+    os.set_blocking(writing, False)
+    try:
+        with open(writing, "wb", 0, closefd=False) as sink:
+            with pytest.raises(BlockingIOError):
+                one.encrypt_stream(Endless(1 << 20), sink)
+            with pytest.raises(BlockingIOError):
+                one.decrypt_stream(io.BytesIO(message), sink)
+    finally:
+        os.close(reading)
+        os.close(writing)
 
 
 def test_sinks_may_keep_what_they_are_given() -> None:

@@ -348,6 +348,42 @@ def test_what_cannot_begin_leaves_nothing(path: Path) -> None:
         open_encrypted(path, "rb", client())
 
 
+def test_nothing_is_written_to_what_was_discarded(path: Path) -> None:
+    file = open_encrypted(path, "wb", client())
+    file.discard()
+    with pytest.raises(ValueError, match="closed"):
+        file.write(b"1")
+
+
+def test_the_folder_may_change_before_it_is_closed(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    other = path.parent / "other"
+    other.mkdir()
+    monkeypatch.chdir(path.parent)
+    with open_encrypted(path.name, "wb", client()) as file:
+        file.write(b"text")
+        monkeypatch.chdir(other)
+    assert sorted(path.parent.rglob("*")) == [path, other]
+
+
+@pytest.mark.parametrize("written", ["new", "file.kse"])
+def test_healing_does_not_write_over_what_came_meanwhile(path: Path, written: str) -> None:
+    class Slow(MemoryKms):
+        """Somebody writes the file while it answers."""
+
+        def encrypt(self, region: str, key_id: str, plaintext: bytes, context: Mapping[str, str]) -> str:
+            new = path.with_name(written)
+            new.write_bytes(b"newer")
+            new.replace(path)
+            return super().encrypt(region, key_id, plaintext, context)
+
+    kms = Slow()
+    path.write_bytes(Client(kms, PRIMARY).encrypt(b"older"))
+    with pytest.raises(OSError, match="meanwhile"):
+        Client(kms, PRIMARY, [BACKUP]).heal_file(path)
+    assert path.read_bytes() == b"newer"
+    assert list(path.parent.iterdir()) == [path]
+
+
 def test_a_healed_file_is_read(path: Path) -> None:
     kms = MemoryKms()
     kms.down = {BACKUP.region}

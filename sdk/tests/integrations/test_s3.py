@@ -386,6 +386,38 @@ def test_heal_does_not_write_over_what_came_meanwhile(bucket: Bucket, threshold:
     assert not bucket.s3.list_multipart_uploads(Bucket=bucket.name).get("Uploads")
 
 
+def test_why_healing_failed_is_told_although_the_parts_stay(bucket: Bucket) -> None:
+    kms = MemoryKms()
+    where: dict[str, Any] = {"Bucket": bucket.name, "Key": "k"}
+    bucket.objects(Client(kms, PRIMARY)).put_object(**where, Body=bytes(6 << 20))
+
+    refused: list[str] = []
+
+    def refuse(status: int, code: str) -> Any:
+        def answer(**_: Any) -> tuple[Any, dict[str, Any]]:
+            refused.append(code)
+            return AWSResponse("", status, HTTPHeaders(), None), {"Error": {"Code": code}}
+
+        return answer
+
+    events = bucket.s3.meta.events
+    events.register("before-call.s3.CompleteMultipartUpload", refuse(412, "PreconditionFailed"))
+    events.register("before-call.s3.AbortMultipartUpload", refuse(403, "AccessDenied"))
+    config = TransferConfig(multipart_threshold=5 << 20, multipart_chunksize=5 << 20)
+    with pytest.raises(ClientError, match="PreconditionFailed"):
+        bucket.objects(Client(kms, PRIMARY, [BACKUP])).heal(**where, Config=config)
+    assert refused == ["PreconditionFailed", "AccessDenied"]
+
+
+def test_a_healed_object_keeps_its_mark(bucket: Bucket) -> None:
+    kms = MemoryKms()
+    where: dict[str, Any] = {"Bucket": bucket.name, "Key": "k"}
+    bucket.objects(Client(kms, PRIMARY)).put_object(**where, Body=b"1")
+    both = bucket.objects(Client(kms, PRIMARY, [BACKUP]))
+    assert both.heal(**where, ExtraArgs={"Metadata": {"a": "b"}}) == 1
+    assert bucket.s3.head_object(**where)["Metadata"] == {"a": "b", "keystead-encrypted": "1"}
+
+
 @pytest.mark.parametrize("breaks", [3, 1000])
 def test_lines_that_break(bucket: Bucket, breaks: int) -> None:
     """Reading goes on where it was; after five attempts without a byte it ends in botocore's error."""

@@ -3,8 +3,10 @@
 import asyncio
 import logging
 import secrets
+import time
 import uuid
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -316,6 +318,34 @@ def test_keys_of_blind_indexes() -> None:
     assert BlindIndexKey(one, BlindIndexKey.create(one)).digest("a", "x") not in digests
     with pytest.raises(WrongContext):
         BlindIndexKey(one, one.encrypt(bytes(32))).digest("a", "x")
+
+
+def test_a_name_that_waits_for_kms_holds_up_no_other() -> None:
+    kms = MemoryKms()
+    one = Client(kms, PRIMARY)
+    key = BlindIndexKey(one, BlindIndexKey.create(one))
+    known = key.digest("a", "x")
+    kms.silent = {PRIMARY.region}
+    with ThreadPoolExecutor(2) as threads:
+        waiting = threads.submit(key.digest, "b", "x")
+        try:
+            while kms.calls["decrypt", PRIMARY.region] < 2:
+                time.sleep(0.01)
+            assert threads.submit(key.digest, "a", "x").result(5) == known
+        finally:
+            kms.wake.set()
+        assert isinstance(waiting.exception(5), KeysUnavailable)
+
+
+def test_a_number_in_place_of_a_message_is_not_its_length() -> None:
+    """SQLite keeps one in a column of bytes, and bytes(2**50) would be as many zeros."""
+    engine = create_engine("sqlite://")
+    table = Table("t", MetaData(), Column("card", Encrypted(Client(KMS, PRIMARY), "t.card")))
+    with engine.begin() as connection:
+        table.create(connection)
+        connection.execute(text("INSERT INTO t VALUES (1125899906842624)"))
+        with pytest.raises(ColumnError, match="type"):
+            connection.execute(select(table.c.card)).all()
 
 
 def test_the_hash_of_a_blind_index() -> None:
