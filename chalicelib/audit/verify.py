@@ -74,9 +74,8 @@ class _Writer:
     """What is known of one process's chain."""
 
     lowest: int = 0
-    seen: set[int] = field(default_factory=set)
     prints: dict[int, str] = field(default_factory=dict)
-    """Events that no later one has named yet."""
+    """Number -> fingerprint of the events that are there."""
     named: dict[int, tuple[str, str]] = field(default_factory=dict)
     """Number -> fingerprint and who names it, for events that have not come yet."""
 
@@ -109,7 +108,9 @@ class Verifier:
         self._waiting: list[tuple[int, str, list[Any] | None, str]] = []
         """Unsealed events: line, id, chain, fingerprint."""
         self._vouched: set[tuple[str, int, str]] = set()
-        self._anchored = {each.digest.number: each for each in anchor}
+        self._anchored: dict[int, list[SignedDigest]] = {}
+        for each in anchor:  # one that was appended later does not take the place of the first
+            self._anchored.setdefault(each.digest.number, []).append(each)
         self._line = 0
         self._in_window = False
         self.report = Report()
@@ -207,7 +208,7 @@ class Verifier:
             self._say(f"has digest {digest.number}, which does not follow the one before it")
         if digest.end <= digest.start or (last is None and digest.number == 1 and digest.previous != FIRST):
             self._say(f"has digest {digest.number} with impossible contents")
-        if self._anchored.get(digest.number, signed) != signed:
+        if any(each != signed for each in self._anchored.get(digest.number, ())):
             self._say(f"has digest {digest.number}, which is not the one in the anchor")
         self.report.first = self.report.first or signed
         self.report.last = signed
@@ -250,13 +251,11 @@ class Verifier:
         name, number, after = link
         writer = self._writers.setdefault(name, _Writer(lowest=number))
         writer.lowest = min(writer.lowest, number)
-        if number in writer.seen:
+        if number in writer.prints:
             self._say(f"has a second event number {number} of the writer {name}")
-        writer.seen.add(number)
+        writer.prints.setdefault(number, mark)
         named = writer.named.pop(number, None)
-        if named is None:
-            writer.prints[number] = mark
-        elif named[0] != mark:
+        if named is not None and named[0] != mark:
             self._say(f"has an event that was changed: {named[1]!r} names another one")
         for earlier, its_mark in after:
             if sealed:
@@ -266,9 +265,9 @@ class Verifier:
     def _look_back(self, name: str, writer: _Writer, earlier: int, its_mark: str, event_id: str) -> None:
         known = writer.prints.get(earlier)
         if known is None:
-            if earlier not in writer.seen:
-                writer.named[earlier] = (its_mark, event_id)
-        elif known != its_mark:
+            # Where two name it, both have to mean the same: one of them may have been made up before it was sealed.
+            known, _ = writer.named.setdefault(earlier, (its_mark, event_id))
+        if known != its_mark:
             self._say(f"names another event number {earlier} of the writer {name} than the one before it")
 
     def _check_cover(self) -> None:

@@ -10,7 +10,7 @@ from dataclasses import replace
 from typing import Any, Final
 
 import pytest
-from chalicelib.audit.seal import digest_line, signer
+from chalicelib.audit.seal import digest_line, read_anchor, signer
 from chalicelib.audit.verify import Verifier
 from chalicelib.audit.verify import verify as verify_by_service
 from chalicelib.formats.audit_digest import FIRST, Digest, Leaf, event_line, header, key_id, line, parse
@@ -270,6 +270,7 @@ def test_two_witnesses_must_agree(
     for late in (real, changed):
         shown = [*lines[: ends[place]], event_line("unsealed", late), *lines[ends[place] :]]
         assert "was changed" in " ".join(verify(shown, key).findings)
+        assert verify_by_service(shown, Verifier(rig.public_key(domain))).found
 
 
 def test_an_own_event_cannot_be_passed_off_as_another_accounts(rig: Rig, key: PublicKey, domain: str) -> None:
@@ -361,7 +362,11 @@ def test_what_is_appended_to_an_anchor_does_not_replace_what_was_there(
     both = [*anchor(honest)[:1], *anchor(forged)]
     for given in (both, both[::-1]):
         assert "not the one in the anchor" in verify(forged, key, anchor=given).findings[0]
+        by_service = Verifier(rig.public_key(domain), anchor=read_anchor(b"".join(given)))
+        assert "not the one in the anchor" in verify_by_service(forged, by_service).findings[0]
     assert verify(forged, key, anchor=anchor(forged) * 2).is_verified
+    twice = Verifier(rig.public_key(domain), anchor=read_anchor(b"".join(anchor(forged) * 2)))
+    assert not verify_by_service(forged, twice).found
 
 
 def test_an_anchor_may_end_inside_a_line_but_not_be_empty(honest: list[bytes], key: PublicKey) -> None:
