@@ -42,10 +42,16 @@ class _Connection:
     """One connection and the request that is on its way."""
 
     def __init__(self, address: tuple[str, int]) -> None:
-        self.socket = socket.create_connection(address, timeout=_SILENCE_SECONDS)
-        self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        self._address = address
         self.began = 0.0
+        self.is_closing = False
+        """Whether the server hangs up after this answer."""
         self._received = bytearray()
+        self.open()
+
+    def open(self) -> None:
+        self.socket = socket.create_connection(self._address, timeout=_SILENCE_SECONDS)
+        self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
 
     def send(self, request: bytes) -> None:
         self._received.clear()
@@ -62,6 +68,7 @@ class _Connection:
         if end < 0:
             return None
         head = bytes(self._received[:end]).lower()
+        self.is_closing = b"\r\nconnection: close" in head
         at = head.find(b"\r\ncontent-length:")
         if at < 0:
             whole = self._received.endswith(b"0\r\n\r\n")  # chunked: the last chunk is empty
@@ -104,6 +111,11 @@ def run(
             if connection.began >= begin:
                 latencies.append(now - connection.began)
                 wrong += not is_good(body)
+            if connection.is_closing:
+                selector.unregister(connection.socket)
+                connection.socket.close()
+                connection.open()
+                selector.register(connection.socket, selectors.EVENT_READ, connection)
             connection.send(next(source))
     selector.close()
     for connection in opened:
