@@ -49,10 +49,14 @@ def shim(new: softhsm.NewToken) -> Shim:
     return Shim(cloudhsm=True)
 
 
+@pytest.fixture(autouse=True)
+def _full_size(shim: Shim) -> None:
+    shim.limits(sessions=1024, keys=3300)
+
+
 @pytest.fixture
 def token(shim: Shim, new: softhsm.NewToken) -> Iterator[Token]:
     shim.reset()
-    shim.limits(sessions=1024, keys=3300)
     token = Token(cryptoki.load(shim.path), new.label, f"{USER}:{new.pin}")
     yield token
     token.close()
