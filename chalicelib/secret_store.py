@@ -36,7 +36,7 @@ class Listing:
     """All secrets of an account in a region, as they were at one version of its lists."""
 
     version: int
-    secrets: list[Secret]
+    secrets: tuple[Secret, ...]
     first_gone_at: int
     """When the first of them is past its deletion date."""
     seen_at: int
@@ -71,7 +71,7 @@ class Listings:
             if last is not None and last is not before:
                 return last  # read by somebody else since this call began
             seen_at = last.seen_at if last is not None else now
-            secrets = rows.list_all(table, account, region)
+            secrets = tuple(rows.list_all(table, account, region))
             dates = [s.delete_at for s in secrets if s.state is SecretState.PENDING_DELETE]
             is_settled = now - seen_at >= self._settling
             listing = Listing(version, secrets, min(dates, default=MAX_TIME), seen_at, is_settled)
@@ -116,7 +116,7 @@ class SecretStore:
                 found.append(None)
         return found
 
-    def list_all(self) -> list[Secret]:
+    def list_all(self) -> Sequence[Secret]:
         """Every secret that is not gone, oldest first, without versions."""
         listings = self._ctx.service.listings
         listing = listings.read(self._ctx.table, self._account, self._region, self._ctx.now)

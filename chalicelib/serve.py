@@ -112,9 +112,8 @@ def main() -> int:
         sys.stderr.write(f"Keystead cannot start: {error}\n")
         return 1
     scheme = "https" if settings.tls_certificate else "http"
-    if (
-        is_first and sys.stderr.isatty()
-    ):  # else the SecretKey would stay in a log: the next line says where it is
+    # Into a log the SecretKey does not go: the line after says in which file it is.
+    if is_first and sys.stderr.isatty():
         sys.stderr.write(bootstrap.announce(service, root, path, f"{settings.listen}:{settings.port}"))
     sys.stderr.write(
         f"Keystead serves {scheme}://{settings.listen}:{settings.port} with {settings.workers} workers,"

@@ -89,6 +89,7 @@ COMMIT;
 _ALIVE: Final = "FROM item WHERE (expires_at IS NULL OR expires_at > ?) AND "
 _SELECT: Final = f"SELECT {_COLUMNS} {_ALIVE}"
 _GET: Final = _SELECT + "pk = ? AND sk = ?"
+_QUERY: Final = _SELECT + "pk = ?"
 _STATE: Final = (
     f"SELECT pk, sk, version, number, expires_at, {', '.join(INDEXES)} FROM item WHERE pk = ? AND sk = ?"
 )
@@ -102,7 +103,8 @@ _DUE: Final = _SELECT + "due_kind = ? AND due_position > ? AND due_position < ? 
 _SCAN: Final = _SELECT + "(pk, sk) > (?, ?) AND pk < ? ORDER BY pk, sk LIMIT ?"
 _BY_INDEX: Final = (
     f"SELECT {', '.join(f'item.{name}' for name in _COLUMNS.split(', '))} FROM entry CROSS JOIN item"
-    " ON item.pk = entry.pk AND item.sk = entry.sk WHERE (expires_at IS NULL OR expires_at > ?) AND"
+    " ON item.pk = entry.pk AND item.sk = entry.sk WHERE (expires_at IS NULL OR expires_at > ?)"
+    " AND entry.name = ? AND entry.value = ?"
 )
 _EXPIRED: Final = f"SELECT pk, sk, {', '.join(INDEXES)} FROM item WHERE expires_at <= ? LIMIT ?"
 _LAG: Final = "SELECT upto, (SELECT max(id) FROM item) FROM indexed"
@@ -288,7 +290,7 @@ class SqliteTable:
     ) -> list[Row]:
         validate_text("pk", pk, MAX_PK)
         validate_range(limit, prefix, after, before)
-        return self._range(_SELECT, "pk", pk, span(prefix, after, before), limit, reverse=reverse)
+        return self._range(_QUERY, (pk,), span(prefix, after, before), limit, reverse=reverse)
 
     def by_index(
         self,
@@ -304,9 +306,8 @@ class SqliteTable:
         validate_range(limit, after, before)
         while self._lags():
             self._take_turn(_Turn(_catch_up))
-        # What its row says now is what counts: an entry may be left over.
-        source = f"{_BY_INDEX} item.{index} = entry.value AND entry.name = '{index}' AND"
-        return self._range(source, "entry.value", value, span("", after, before), limit, reverse=reverse)
+        bounds = span("", after, before)
+        return self._range(_BY_INDEX, (index, value), bounds, limit, reverse=reverse, sk="entry.sk")
 
     def due(self, kind: str, upto: int, *, after: str | None = None, limit: int = 100) -> list[Row]:
         validate_text("kind", kind, MAX_KIND)
@@ -324,14 +325,11 @@ class SqliteTable:
 
     def write(self, ops: Sequence[Op]) -> None:
         validate_write(ops)
-        op = ops[0]
-        is_new = len(ops) == 1 and isinstance(op, Put) and op.expect is Expect.ABSENT
-        self._take_turn(
-            _Turn(
-                lambda con: _apply(con, ops, self._clock.now()),
-                op.row if is_new and isinstance(op, Put) else None,
-            )
-        )
+        new: Row | None = None
+        match ops:
+            case [Put(row, Expect.ABSENT)]:
+                new = row
+        self._take_turn(_Turn(lambda con: _apply(con, ops, self._clock.now()), new))
         self._writes += 1
         if self._writes % _TEND_EVERY == 0:
             # Nothing outside looks after the file. Twice as many rows may go as can have come.
@@ -366,40 +364,34 @@ class SqliteTable:
     def _range(
         self,
         source: str,
-        column: str,
-        value: str,
+        values: Sequence[str],
         bounds: tuple[str, str | None],
         limit: int,
         *,
         reverse: bool,
+        sk: str = "sk",
     ) -> list[Row]:
         low, high = bounds
-        sk = column.replace("value", "sk") if column != "pk" else "sk"
         below = "" if high is None else f"AND {sk} < ?"
-        sql = f"{source} {column} = ? AND {sk} >= ? {below} ORDER BY {sk} {'DESC' if reverse else ''} LIMIT ?"
-        return self._read(sql, (self._clock.now(), value, low, *(() if high is None else (high,)), limit))
+        sql = f"{source} AND {sk} >= ? {below} ORDER BY {sk} {'DESC' if reverse else ''} LIMIT ?"
+        return self._read(sql, (self._clock.now(), *values, low, *(() if high is None else (high,)), limit))
 
     def _read(self, sql: str, parameters: Sequence[str | int | bytes]) -> list[Row]:
-        with self._alone:
-            con = self._shared.take()
-            try:
-                found = con.execute(sql, parameters).fetchall()
-            except sqlite3.Error as error:
-                raise _fault(error) from error
-            finally:
-                self._shared.idle.append(con)
-        return [_row(columns) for columns in found]
+        return [_row(columns) for columns in self._fetch(sql, parameters)]
 
     def _lags(self) -> bool:
+        ((upto, newest),) = self._fetch(_LAG, ())
+        return bool(upto < (newest or 0))
+
+    def _fetch(self, sql: str, parameters: Sequence[str | int | bytes]) -> list[tuple[Any, ...]]:
         with self._alone:
             con = self._shared.take()
             try:
-                upto, newest = con.execute(_LAG).fetchone()
+                return con.execute(sql, parameters).fetchall()
             except sqlite3.Error as error:
                 raise _fault(error) from error
             finally:
                 self._shared.idle.append(con)
-        return bool(upto < (newest or 0))
 
     def _take_turn(self, turn: "_Turn") -> None:
         """Have a turn's act done within a transaction that is committed when this returns."""

@@ -306,9 +306,9 @@ def test_no_more_lists_are_kept_than_fit(clock: ManualClock) -> None:
         assert len(listings.read(table, str(n), SM, clock.now()).secrets) == 1000
     assert len(listings._read) == 10
     for n in range(10_010):
-        listings._remember((f"empty-{n}", SM), secret_store.Listing(1, [], MAX_TIME, 1, is_settled=True))
+        listings._remember((f"empty-{n}", SM), secret_store.Listing(1, (), MAX_TIME, 1, is_settled=True))
     assert len(listings._read) == 10_000
-    huge = [secret("s", "huge")] * 10_001
+    huge = (secret("s", "huge"),) * 10_001
     listings._remember(("huge", SM), secret_store.Listing(1, huge, MAX_TIME, 1, is_settled=True))
     assert len(listings._read) == 10_000, "one that is too long by itself leaves the others alone"
     table.close()
