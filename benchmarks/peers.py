@@ -118,28 +118,11 @@ class Keystead:
         return answer
 
     def signed(self, service: str, action: str, parameters: Mapping[str, Any]) -> bytes:
-        """A request signed with TC3-HMAC-SHA256, good for five minutes."""
+        """A signed request, good for five minutes."""
         body = json.dumps(parameters).encode()
-        host, at = f"{self.address[0]}:{self.address[1]}", SystemClock().now()
-        date = time.strftime("%Y-%m-%d", time.gmtime(at))
-        scope = f"{date}/{service}/tc3_request"
-        canonical = (
-            f"POST\n/\n\ncontent-type:application/json\nhost:{host}\n\ncontent-type;host\n"
-            + hashlib.sha256(body).hexdigest()
-        )
-        text = f"TC3-HMAC-SHA256\n{at}\n{scope}\n{hashlib.sha256(canonical.encode()).hexdigest()}"
-        key = derive_signing_key(self._who["secret_key"], date, service)
-        headers = {
-            "Host": host,
-            "Content-Type": "application/json",
-            "X-TC-Action": action,
-            "X-TC-Version": {"kms": "2019-01-18", "ssm": "2019-09-23"}[service],
-            "X-TC-Region": REGION,
-            "X-TC-Timestamp": str(at),
-            "Authorization": f"TC3-HMAC-SHA256 Credential={self._who['secret_id']}/{scope},"
-            f" SignedHeaders=content-type;host, Signature={hmac.digest(key, text.encode(), 'sha256').hex()}",
-        }
-        return message("POST", "/", headers, body)
+        host = f"{self.address[0]}:{self.address[1]}"
+        who = self._who["secret_id"], self._who["secret_key"]
+        return message("POST", "/", tc3(who, host, service, action, body), body)
 
     def close(self) -> None:
         """Stop the server."""
@@ -339,6 +322,29 @@ def moto(home: Path, program: str) -> AwsLike:
     """The server that moto ships."""
     port = free_port()
     return AwsLike("moto", [program, "-p", str(port)], {}, port, home.with_suffix(".log"))
+
+
+def tc3(who: tuple[str, str], host: str, service: str, action: str, body: bytes) -> dict[str, str]:
+    """The headers of a request that is signed with TC3-HMAC-SHA256; `who` is SecretId and SecretKey."""
+    at = SystemClock().now()
+    date = time.strftime("%Y-%m-%d", time.gmtime(at))
+    scope = f"{date}/{service}/tc3_request"
+    canonical = (
+        f"POST\n/\n\ncontent-type:application/json\nhost:{host}\n\ncontent-type;host\n"
+        + hashlib.sha256(body).hexdigest()
+    )
+    text = f"TC3-HMAC-SHA256\n{at}\n{scope}\n{hashlib.sha256(canonical.encode()).hexdigest()}"
+    key = derive_signing_key(who[1], date, service)
+    return {
+        "Host": host,
+        "Content-Type": "application/json",
+        "X-TC-Action": action,
+        "X-TC-Version": {"kms": "2019-01-18", "ssm": "2019-09-23"}[service],
+        "X-TC-Region": REGION,
+        "X-TC-Timestamp": str(at),
+        "Authorization": f"TC3-HMAC-SHA256 Credential={who[0]}/{scope},"
+        f" SignedHeaders=content-type;host, Signature={hmac.digest(key, text.encode(), 'sha256').hex()}",
+    }
 
 
 def message(method: str, path: str, headers: Mapping[str, str], body: bytes) -> bytes:

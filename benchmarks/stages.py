@@ -8,8 +8,6 @@ through all of them once, costs more than their sum.
 
 import argparse
 import base64
-import hashlib
-import hmac
 import io
 import json
 import secrets
@@ -20,19 +18,16 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from benchmarks import peers
 from chalicelib import wiring
 from chalicelib.api import envelope, registry, signature, wsgi
 from chalicelib.api.gateway import Gateway
-from chalicelib.api.signature import derive_signing_key
 from chalicelib.bootstrap import ensure
-from chalicelib.clock import SystemClock
 from chalicelib.context import Context, Service
 from chalicelib.params import read_json
 from chalicelib.settings import Bootstrap, Settings
 
-REGION = "ap-singapore"  # AES-256-GCM
 HOST = "127.0.0.1"
-VERSIONS = {"kms": "2019-01-18", "ssm": "2019-09-23"}
 AT_ONCE = 20
 
 
@@ -74,31 +69,17 @@ class Installation:
     def environ(self, service: str, action: str, parameters: dict[str, Any]) -> dict[str, Any]:
         """A request signed with TC3-HMAC-SHA256, as a WSGI server hands it over."""
         body = json.dumps(parameters).encode()
-        at = SystemClock().now()
-        date = time.strftime("%Y-%m-%d", time.gmtime(at))
-        scope = f"{date}/{service}/tc3_request"
-        canonical = (
-            f"POST\n/\n\ncontent-type:application/json\nhost:{HOST}\n\ncontent-type;host\n"
-            + hashlib.sha256(body).hexdigest()
-        )
-        text = f"TC3-HMAC-SHA256\n{at}\n{scope}\n{hashlib.sha256(canonical.encode()).hexdigest()}"
-        key = derive_signing_key(self.root.secret_key, date, service)
-        signed = hmac.digest(key, text.encode(), "sha256").hex()
+        headers = peers.tc3((self.root.secret_id, self.root.secret_key), HOST, service, action, body)
+        content_type = headers.pop("Content-Type")
         return {
             "REQUEST_METHOD": "POST",
             "PATH_INFO": "/",
             "QUERY_STRING": "",
             "REMOTE_ADDR": HOST,
-            "CONTENT_TYPE": "application/json",
+            "CONTENT_TYPE": content_type,
             "CONTENT_LENGTH": str(len(body)),
-            "HTTP_HOST": HOST,
-            "HTTP_X_TC_ACTION": action,
-            "HTTP_X_TC_VERSION": VERSIONS[service],
-            "HTTP_X_TC_REGION": REGION,
-            "HTTP_X_TC_TIMESTAMP": str(at),
-            "HTTP_AUTHORIZATION": f"TC3-HMAC-SHA256 Credential={self.root.secret_id}/{scope},"
-            f" SignedHeaders=content-type;host, Signature={signed}",
             "wsgi.input": io.BytesIO(body),
+            **{f"HTTP_{name.upper().replace('-', '_')}": value for name, value in headers.items()},
         }
 
     def stages(self, name: str) -> dict[str, Callable[[], object]]:
@@ -117,8 +98,8 @@ class Installation:
             event = self.gateway._event(request)
             event.service, event.action, event.is_read = action.service, action.name, action.is_read
             event.account, event.uin = credential.caller.account, credential.caller.uin
-            event.secret_id, event.region, event.parameters = claim.secret_id, REGION, recorded
-            return Context(self.service, credential.caller, REGION, event)
+            event.secret_id, event.region, event.parameters = claim.secret_id, peers.REGION, recorded
+            return Context(self.service, credential.caller, peers.REGION, event)
 
         def keep() -> None:
             ctx = context()

@@ -244,7 +244,7 @@ class Trail:
         members["chain"] = link.members()
         shard = int(event.id[-1], 16) % self._shards
         row = Row(
-            pk=f"{AUDIT_PREFIX}{event.account}#{_day(event.at_ms // 1000 // DAY)}#{shard}",
+            pk=partition(event.account, event.at_ms // 1000 // DAY, shard),
             sk=f"{event.at_ms:013d}#{event.id}" + (f"#{part}" if part > 1 else ""),
             body=record.encode(members),
             expires_at=event.at_ms // 1000 + self._keep_days * DAY,
@@ -256,8 +256,13 @@ class Trail:
         )
 
 
+def partition(account: str, day: int, shard: int) -> str:
+    """The `pk` of an account's events of a day, which is a number of days since 1970."""
+    return f"{AUDIT_PREFIX}{account}#{_date(day)}#{shard}"
+
+
 @functools.lru_cache(maxsize=32)
-def _day(number: int) -> str:
+def _date(number: int) -> str:
     return datetime.fromtimestamp(number * DAY, UTC).strftime("%Y%m%d")
 
 

@@ -8,16 +8,15 @@ held nothing: then the next page goes on from a position that says how far this 
 import heapq
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from typing import Any, Final
 
 from chalicelib import ids
-from chalicelib.audit import DAY, SHARDS, pointed
+from chalicelib.audit import DAY, SHARDS, partition, pointed
 from chalicelib.audit.attributes import EVENT_NAME, REQUEST_ID, Attribute, fits, indexed
 from chalicelib.context import IDENTITY, Service
 from chalicelib.formats import record
 from chalicelib.table import accounts
-from chalicelib.table.port import AUDIT_PREFIX, Row, Table
+from chalicelib.table.port import Row, Table
 
 MOST_LOOKED_AT: Final = 2_000
 """Events that one page looks at, at most."""
@@ -168,7 +167,7 @@ def _of_request(tables: Sequence[Table], query: Query, high: str, request_id: st
         return []
     prefix = f"{at_ms:013d}#{request_id}"
     day = at_ms // _MILLISECONDS // DAY
-    partitions = [_partition(query.account, day, shard) for shard in {0, int(request_id[-1], 16) % SHARDS}]
+    partitions = [partition(query.account, day, shard) for shard in {0, int(request_id[-1], 16) % SHARDS}]
     rows = [row for table in tables for pk in partitions for row in table.query(pk, prefix=prefix)]
     found = [_Found(row.sk, row) for row in rows if query.low < row.sk < high]
     return sorted(found, key=lambda each: each.sk, reverse=True)
@@ -179,16 +178,12 @@ def _by_day(tables: Sequence[Table], query: Query, high: str) -> Iterator[_Found
     oldest = query.since // DAY
     for number, day in enumerate(range(newest, oldest - 1, -1), 1):
         yield from _merged(
-            _of_partition(table, _partition(query.account, day, shard), query.low, high)
+            _of_partition(table, partition(query.account, day, shard), query.low, high)
             for table in tables
             for shard in range(SHARDS)
         )
         if number == MOST_DAYS and day > oldest:
             yield _Found(f"{day * DAY * _MILLISECONDS:013d}", None)
-
-
-def _partition(account: str, day: int, shard: int) -> str:
-    return f"{AUDIT_PREFIX}{account}#{datetime.fromtimestamp(day * DAY, UTC):%Y%m%d}#{shard}"
 
 
 def _merged(sources: "Iterator[Iterator[_Found]]") -> Iterator[_Found]:
