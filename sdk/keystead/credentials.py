@@ -11,12 +11,12 @@ import math
 import os
 import threading
 import time
-import weakref
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final, Protocol
 
+from keystead._fork import reset_in_child
 from keystead.api import jitter
 
 _DEFAULT: Final = "default"
@@ -84,7 +84,7 @@ class Temporary:
         self._retry_at = 0.0
         self._failures = 0
         self._reset()
-        _temporaries.add(self)
+        reset_in_child(self)
 
     def __repr__(self) -> str:
         return f"Temporary({self._held!r})"
@@ -134,19 +134,6 @@ class Temporary:
 
     def _reset(self) -> None:
         self._refreshing = threading.Lock()
-
-
-_temporaries: weakref.WeakSet[Temporary] = weakref.WeakSet()
-
-
-def _after_fork() -> None:
-    # The lock may have been held by a thread that the child does not have.
-    for each in list(_temporaries):
-        each._reset()  # noqa: SLF001 - of this module
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_after_fork)
 
 
 def find() -> Provider:

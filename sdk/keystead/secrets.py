@@ -12,16 +12,15 @@ import hashlib
 import hmac
 import json
 import logging
-import os
 import socket
 import threading
 import time
-import weakref
 from collections import OrderedDict
 from collections.abc import AsyncGenerator, Callable, Collection, Generator, Mapping
 from contextlib import asynccontextmanager, contextmanager
 from typing import Any, Final, NoReturn, Protocol, TypeVar
 
+from keystead._fork import reset_in_child
 from keystead.api import ApiError, Unreachable, jitter, parsed_json
 from keystead.credentials import CredentialError
 
@@ -302,7 +301,7 @@ class SecretCache:
         self._random = random
         self._entries: OrderedDict[_Key, _Entry] = OrderedDict()
         self._reset()
-        _caches.add(self)
+        reset_in_child(self)
 
     def __repr__(self) -> str:
         return f"<SecretCache of {self._region}, {len(self._entries)} entries>"
@@ -667,19 +666,6 @@ class AsyncSecretCache:
             del self._loads[key]
         if not load.cancelled():
             load.exception()  # nobody may be left who asks for it
-
-
-_caches: weakref.WeakSet[SecretCache] = weakref.WeakSet()
-
-
-def _after_fork() -> None:
-    # A lock may have been held, and requests be on their way, in threads that the child does not have.
-    for cache in list(_caches):
-        cache._reset()  # noqa: SLF001 - of this module
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_after_fork)
 
 
 def _seconds() -> float:

@@ -6,7 +6,6 @@ import base64
 import json
 from collections.abc import Sequence
 from math import isfinite
-from pathlib import Path
 from typing import Annotated, Any, Final
 
 import typer
@@ -19,7 +18,16 @@ from keystead.cli.session import VERSIONS, session
 SETTINGS: Final = {"ignore_unknown_options": True}
 
 _SECRET: Final = frozenset(
-    ("ImportKeyMaterial", "Password", "PlainText", "Plaintext", "SecretBinary", "SecretKey", "SecretString")
+    (
+        "ImportKeyMaterial",
+        "Password",
+        "PlainText",
+        "Plaintext",
+        "SecretBinary",
+        "SecretKey",
+        "SecretString",
+        "WebIdentityToken",
+    )
 )
 _FILE: Final = "file://"
 _BINARY_FILE: Final = "fileb://"
@@ -92,9 +100,9 @@ def _value(name: str, text: str) -> Any:
     if text == files.STANDARD:
         return _text(name, files.content(text))
     if text.startswith(_FILE):
-        return _text(name, files.content(str(Path(text.removeprefix(_FILE)))))
+        return _text(name, files.content(text.removeprefix(_FILE)))
     if text.startswith(_BINARY_FILE):
-        return base64.b64encode(files.content(str(Path(text.removeprefix(_BINARY_FILE))))).decode()
+        return base64.b64encode(files.content(text.removeprefix(_BINARY_FILE))).decode()
     if name in _SECRET:
         raise Failure(
             f"--{name} would stay in the history of the shell: say -, file://PATH, fileb://PATH or --input.",

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from importlib import import_module
 from typing import Annotated, Any, Final
 
@@ -38,7 +40,8 @@ class Commands(TyperGroup):
     """The options of `keystead` itself may stand anywhere on the line, and errors end in one line and a code."""
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
-        return super().parse_args(ctx, _hoisted(args))
+        with _errors():  # of --help, which writes here
+            return super().parse_args(ctx, _hoisted(args))
 
     def list_commands(self, ctx: Any) -> list[str]:  # noqa: ARG002 - typer's signature
         return list(COMMANDS)
@@ -53,30 +56,38 @@ class Commands(TyperGroup):
             formatter.write_dl([(name, line) for name, (_, _, line) in COMMANDS.items()])
 
     def invoke(self, ctx: Any) -> Any:
-        try:
+        with _errors():
             result = super().invoke(ctx)
             sys.stdout.flush()
-        except typer.TyperException as error:
-            if error.message.startswith("Got unexpected extra argument"):
-                # They may be a value that should have gone another way.
-                error.message = "There are more arguments than this command takes (not shown here)."
-            raise
-        except (typer.Exit, SystemExit):
-            raise
-        except Exception as error:
-            ended = _ended(error)
-            if ended is None:
-                raise
-        else:
             return result
-        if ended.code is not Exit.PIPE_CLOSED:
-            output.say(f"keystead: {ended.message}")
-        try:
-            sys.stdout.flush()
-        except OSError:
-            # What is still buffered can go nowhere, and the interpreter would complain at its end.
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        raise typer.Exit(ended.code)
+
+
+@contextmanager
+def _errors() -> Iterator[None]:
+    """What is raised inside ends in one line and an exit code."""
+    try:
+        yield
+    except typer.TyperException as error:
+        if error.message.startswith("Got unexpected extra argument"):
+            # They may be a value that should have gone another way.
+            error.message = "There are more arguments than this command takes (not shown here)."
+        raise
+    except (typer.Exit, SystemExit):
+        raise
+    except Exception as error:
+        ended = _ended(error)
+        if ended is None:
+            raise
+    else:
+        return
+    if ended.code is not Exit.PIPE_CLOSED:
+        output.say(f"keystead: {ended.message}")
+    try:
+        sys.stdout.flush()
+    except OSError:
+        # What is still buffered can go nowhere, and the interpreter would complain at its end.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    raise typer.Exit(ended.code)
 
 
 def _profiles() -> list[str]:

@@ -57,7 +57,9 @@ def tail(
         bool,
         typer.Option("--sensitive", help="What hands out plaintext or permissions, or ends a key's use."),
     ] = False,
-    every: Annotated[float, typer.Option(min=1, help="Seconds between two looks while following.")] = 2.0,
+    every: Annotated[
+        int, typer.Option(min=1, max=3600, help="Seconds between two looks while following.")
+    ] = 2,
 ) -> None:
     """Show the account's newest events, oldest first.
 
@@ -115,13 +117,14 @@ def verify(
         public_key = trail.PublicKey(key.read_bytes())
     except trail.UnusableKey:
         raise Failure("--key is a file with one PEM block: a P-256 or SM2 public key.", Exit.USAGE) from None
-    kept = anchor.read_bytes().splitlines(keepends=True) if anchor else []
+    # An anchor without lines is refused, and not the same as none.
+    kept = anchor.read_bytes().splitlines(keepends=True) or [b""] if anchor else []
     try:
         with export.open("rb") as file:
             report = trail.verify(
                 _lines(file),
                 public_key,
-                anchor=kept or ([b""] if anchor else ()),
+                anchor=kept,
                 since=_moment(since, now) if since else None,
                 until=_moment(until, now) if until else None,
                 unsealed_ok=unsealed_ok,
@@ -160,7 +163,7 @@ class _Trail:
             end = begin - 1
         return found[::-1]
 
-    def follow(self, now: int, start: int, most: int | None, every: float) -> Iterator[dict[str, Any]]:
+    def follow(self, now: int, start: int, most: int | None, every: int) -> Iterator[dict[str, Any]]:
         """The newest, and then what is new, until the user stops it."""
         from keystead.api import ApiError, Unreachable, jitter
 
@@ -168,7 +171,7 @@ class _Trail:
         floor = now - _AHEAD - _OVERLAP
         seen = {each["EventId"] for each in self._newest_first(floor, now + _AHEAD)}
         found = self.before(now + _AHEAD, start, most)
-        pause = every
+        pause: float = every
         newest = floor
         while True:
             # By the service's clock, which the events have: this machine's may be another.
@@ -183,7 +186,7 @@ class _Trail:
             except (ApiError, Unreachable) as failure:
                 if isinstance(failure, ApiError) and not failure.is_passing:
                     raise
-                pause = min(_LONGEST_PAUSE, pause * 2)
+                pause = max(every, min(_LONGEST_PAUSE, pause * 2))
                 output.say(f"keystead: {failure} Looking again.")
                 found = []
                 continue
@@ -225,7 +228,7 @@ def _shown(event: dict[str, Any], form: output.Format) -> dict[str, Any]:
     codes = [details.get("errorCode"), details.get("apiErrorCode")]
     names = details.get("resources") or [event.get("Resources", {}).get("ResourceName")]
     return {
-        "Time": _text(int(event.get("EventTime") or 0)),
+        "Time": output.utc(int(event.get("EventTime") or 0)),
         "User": event.get("Username"),
         "Event": event.get("EventName"),
         "Resource": " ".join(each for each in names if isinstance(each, str)),
@@ -272,8 +275,8 @@ def _tell(own: Session, report: Report) -> None:
         "Verified": report.is_verified,
         "Domain": report.domain,
         "Account": report.account,
-        "From": _text(report.start) if report.start else "the beginning",
-        "To": _text(report.end),
+        "From": output.utc(report.start) if report.start else "the beginning",
+        "To": output.utc(report.end),
         "Digests": f"{report.first} to {report.last}" if report.digests else "none",
         "Events": report.events,
         "EventsOfOthers": report.others,
@@ -310,7 +313,3 @@ def _moment(text: str, now: int) -> int:
     except ValueError:
         raise Failure("A time is 30s, 15m, 2h, 7d or like 2027-01-31T12:00:00Z.", Exit.USAGE) from None
     return int((at if at.tzinfo else at.replace(tzinfo=timezone.utc)).timestamp())
-
-
-def _text(seconds: int) -> str:
-    return time.strftime("%Y-%m-%d %H:%M:%SZ", time.gmtime(seconds))

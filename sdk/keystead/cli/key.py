@@ -10,7 +10,8 @@ import typer
 
 from keystead.cli import files
 from keystead.cli.exits import Exit, Failure
-from keystead.cli.session import session, tags
+from keystead.cli.options import Limit, Tags, Yes, tag_filters, tags
+from keystead.cli.session import session
 
 app = typer.Typer(help="Keys (CMKs): create, list, rotate, import, delete.", no_args_is_help=True)
 
@@ -32,7 +33,6 @@ class State(str, Enum):
 _STATES: Final = {state: number for number, state in enumerate(State, 1)}
 
 _KeyId = Annotated[str, typer.Argument(metavar="KEYID", show_default=False)]
-_Yes = Annotated[bool, typer.Option("--yes", help="Do not ask.")]
 
 
 @app.command()
@@ -43,7 +43,7 @@ def create(
         str, typer.Option(metavar="KEYUSAGE", help="`keystead api kms ListAlgorithms` has them all.")
     ] = "ENCRYPT_DECRYPT",
     description: Annotated[str | None, typer.Option(help="What it is for.")] = None,
-    tag: Annotated[list[str] | None, typer.Option(metavar="KEY=VALUE", help="May be repeated.")] = None,
+    tag: Tags = None,
     external: Annotated[
         bool, typer.Option("--external", help="Its material is imported afterwards.")
     ] = False,
@@ -68,8 +68,8 @@ def list_(
     search: Annotated[str | None, typer.Option(metavar="TEXT", help="Part of the alias or id.")] = None,
     state: Annotated[State | None, typer.Option(help="Only these.")] = None,
     usage: Annotated[str, typer.Option(metavar="KEYUSAGE", help="Only these.")] = "ALL",
-    tag: Annotated[list[str] | None, typer.Option(metavar="KEY=VALUE", help="May be repeated.")] = None,
-    limit: Annotated[int | None, typer.Option(min=1, help="At most so many.")] = None,
+    tag: Tags = None,
+    limit: Limit = None,
 ) -> None:
     """List the keys."""
     here = session(context)
@@ -81,7 +81,7 @@ def list_(
         SearchKeyAlias=search,
         KeyState=None if state is None else _STATES[state],
         KeyUsage=usage,
-        TagFilters=[{"TagKey": t["TagKey"], "TagValue": [t["TagValue"]]} for t in tags(tag) or ()] or None,
+        TagFilters=tag_filters(tag),
     )
     here.show_all(found, _COLUMNS)
 
@@ -184,7 +184,7 @@ def schedule_deletion(
     context: typer.Context,
     key_id: _KeyId,
     days: Annotated[int, typer.Option(min=7, max=30, help="In which it can be taken back.")] = 30,
-    yes: _Yes = False,
+    yes: Yes = False,
 ) -> None:
     """Delete a disabled key after 7 to 30 days. What only it can decrypt is lost then."""
     session(context).confirm(

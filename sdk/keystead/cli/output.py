@@ -72,10 +72,18 @@ def cell(name: str, value: Any) -> str:
     if isinstance(value, bool):
         return "yes" if value else "no"
     if isinstance(value, int) and name.endswith(_TIMES):
-        return time.strftime("%Y-%m-%d %H:%M:%SZ", time.gmtime(value)) if value else "-"
+        return utc(value) if value else "-"
     if isinstance(value, (dict, list)):
         return printable(json.dumps(value, ensure_ascii=False))
     return printable(str(value))
+
+
+def utc(seconds: int) -> str:
+    """Seconds since 1970 as a time; as they are where there is no such time."""
+    try:
+        return time.strftime("%Y-%m-%d %H:%M:%SZ", time.gmtime(seconds))
+    except (OSError, OverflowError, ValueError):
+        return str(seconds)
 
 
 def _table(columns: Sequence[str] | None, rows: Iterable[Sequence[str]]) -> None:

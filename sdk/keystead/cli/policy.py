@@ -9,8 +9,9 @@ from typing import Annotated, Any, Final
 
 import typer
 
-from keystead.cli import files
+from keystead.cli import files, output
 from keystead.cli.exits import Exit, Failure
+from keystead.cli.options import Limit, Yes
 from keystead.cli.session import Session, session
 from keystead.cli.user import pages, uin_of
 
@@ -23,7 +24,6 @@ _Document = Annotated[str, typer.Option(metavar="FILE", help="The document (JSON
 _User = Annotated[str, typer.Option(metavar="NAME", help="A user.")]
 _Group = Annotated[str, typer.Option(metavar="NAME", help="A group.")]
 _Role = Annotated[str, typer.Option(metavar="NAME", help="A role.")]
-_Yes = Annotated[bool, typer.Option("--yes", help="Do not ask.")]
 
 
 class Scope(str, Enum):
@@ -42,7 +42,7 @@ def list_(
     context: typer.Context,
     search: Annotated[str, typer.Option(metavar="TEXT", help="Part of the name or description.")] = "",
     scope: Annotated[Scope, typer.Option(help="`own`: those of the account.")] = Scope.ALL,
-    limit: Annotated[int | None, typer.Option(min=1, help="At most so many.")] = None,
+    limit: Limit = None,
 ) -> None:
     """List policies."""
     here = session(context)
@@ -62,7 +62,7 @@ def get(
     found = here.call("cam", "GetPolicy", PolicyId=policy_id)
     text = json.loads(found["PolicyDocument"])
     if document:
-        typer.echo(json.dumps(text, indent=2, ensure_ascii=True))
+        output.show(output.Format.JSON, text)
         return
     entities = pages(here, "ListEntitiesForPolicy", "List", PolicyId=policy_id)
     members = ("PolicyName", "Description", "AddTime", "UpdateTime")
@@ -92,7 +92,7 @@ def create(
 
 
 @app.command()
-def delete(context: typer.Context, policy: _Policy, yes: _Yes = False) -> None:
+def delete(context: typer.Context, policy: _Policy, yes: Yes = False) -> None:
     """Delete a policy of the account, and detach it from everybody."""
     here = session(context)
     policy_id = _id(here, policy)

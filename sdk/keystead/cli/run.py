@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-import json
 import os
 import re
 import signal
 import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Final
+from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
 from keystead.cli.exits import Exit, Failure
+from keystead.cli.secret import member, members, read, text_of
 from keystead.cli.session import Session, session
 
 if TYPE_CHECKING:
@@ -110,15 +110,12 @@ class _Variables:
         if not field:
             self._add_secret(variable, self._value(name))
             return
-        members = self._members(name)
-        if field not in members:
-            raise Failure(f"The secret {name!r} has no member {field!r}.", Exit.NOT_FOUND)
-        self._add_secret(variable, _text(members[field]))
+        self._add_secret(variable, member(self._secret(name), field))
 
     def add_fields(self, name: str, prefix: str) -> None:
         """Set a variable for each member of a secret."""
-        for member, value in self._members(name).items():
-            self._add_secret(prefix + _variable(member), _text(value))
+        for each, value in members(self._secret(name)).items():
+            self._add_secret(prefix + _variable(each), text_of(value))
 
     def add_file(self, place: Path) -> None:
         """Set the variables of a file of settings. Comments begin with # and stand on lines of their own."""
@@ -144,20 +141,16 @@ class _Variables:
             raise Failure(f"{variable} would be set twice.", Exit.USAGE)
         if "\0" in value:
             raise Failure(f"What {variable} would have contains a zero byte.", Exit.REFUSED)
+        try:
+            os.fsencode(value)
+        except UnicodeEncodeError:
+            raise Failure(f"What {variable} would have is not Unicode.", Exit.REFUSED) from None
         self.set[variable] = value
 
     def _add_secret(self, variable: str, value: str) -> None:
         if _STEERING.fullmatch(variable) and variable not in self._allowed:
             raise Failure(f"{variable} steers programs: say --allow {variable} if you mean it.", Exit.USAGE)
         self._add(variable, value)
-
-    def _members(self, name: str) -> Mapping[str, Any]:
-        from keystead.api import parsed_json
-
-        members = parsed_json(self._secret(name).bytes)
-        if not isinstance(members, dict):
-            raise Failure(f"The secret {name!r} is no JSON object.", Exit.REFUSED)
-        return members
 
     def _value(self, name: str) -> str:
         from keystead.secrets import SecretFormatError
@@ -171,21 +164,15 @@ class _Variables:
 
     def _secret(self, name: str) -> Secret:
         """The newest version, read once."""
-        from keystead.secrets import SecretCache
-
         if not name:
             raise Failure("Which secret? Say its NAME.", Exit.USAGE)
         if name not in self._read:
-            self._read[name] = SecretCache(self._session.api(), self._session.region).get(name)
+            self._read[name] = read(self._session, name)
         return self._read[name]
 
 
 def _variable(name: str) -> str:
     return re.sub(r"[^A-Za-z0-9]", "_", name).upper()
-
-
-def _text(value: Any) -> str:
-    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, separators=(",", ":"))
 
 
 def _execute(program: list[str], environment: dict[str, str]) -> None:

@@ -14,8 +14,9 @@ import typer
 
 from keystead.cli import files
 from keystead.cli.exits import Exit, Failure
+from keystead.cli.options import Limit, Tags, Yes, tag_filters, tags
 from keystead.cli.output import say
-from keystead.cli.session import Session, session, tags
+from keystead.cli.session import Session, session
 
 if TYPE_CHECKING:
     from keystead.secrets import Secret
@@ -52,7 +53,6 @@ _Field = Annotated[
 _VersionId = Annotated[
     str | None, typer.Option(metavar="ID", help="Of the new version; made from the time unless said.")
 ]
-_Yes = Annotated[bool, typer.Option("--yes", help="Do not ask.")]
 
 
 @app.command()
@@ -64,7 +64,7 @@ def create(
     binary: _Binary = False,
     description: Annotated[str | None, typer.Option(help="What it is for; not secret.")] = None,
     kms_key: Annotated[str | None, typer.Option(metavar="KEYID", help="CMK that encrypts it.")] = None,
-    tag: Annotated[list[str] | None, typer.Option(metavar="KEY=VALUE", help="May be repeated.")] = None,
+    tag: Tags = None,
     version_id: _VersionId = None,
 ) -> None:
     """Create a secret with its first version."""
@@ -105,8 +105,8 @@ def get(
         return
     if value and to_file is not None:
         raise Failure("Say --value or --to-file, not both.", Exit.USAGE)
-    secret = _read(here, name, version)
-    raw = secret.bytes if field is None else _text(_member(secret, field)).encode()
+    secret = read(here, name, version)
+    raw = secret.bytes if field is None else member(secret, field).encode()
     if to_file is None:
         files.print_value(raw)
         return
@@ -128,7 +128,7 @@ def put(
     here = session(context)
     raw = files.value(here, "New value", from_file, trim=trim)
     if field is not None:
-        raw = _with_member(_read(here, name, "SSM_Current"), field, raw)
+        raw = _with_member(read(here, name), field, raw)
     _put(here, name, raw, binary=binary, version_id=version_id)
 
 
@@ -139,7 +139,7 @@ def rotate(
     field: _Field = None,
     length: Annotated[int, typer.Option(min=16, max=1024, help="Letters and digits of the new value.")] = 32,
     version_id: _VersionId = None,
-    yes: _Yes = False,
+    yes: Yes = False,
 ) -> None:
     """Add a version with a new random value, which is not shown. A database's own secret is rotated by the service."""
     here = session(context)
@@ -153,7 +153,7 @@ def rotate(
 
     raw = "".join(secrets.choice(_ALPHABET) for _ in range(length)).encode()
     if field is not None:
-        raw = _with_member(_read(here, name, "SSM_Current"), field, raw)
+        raw = _with_member(read(here, name), field, raw)
     _put(here, name, raw, binary=False, version_id=version_id)
 
 
@@ -170,8 +170,8 @@ def list_(
     context: typer.Context,
     search: Annotated[str | None, typer.Option(metavar="TEXT", help="Part of the name.")] = None,
     state: Annotated[State | None, typer.Option(help="Only these.")] = None,
-    tag: Annotated[list[str] | None, typer.Option(metavar="KEY=VALUE", help="May be repeated.")] = None,
-    limit: Annotated[int | None, typer.Option(min=1, help="At most so many.")] = None,
+    tag: Tags = None,
+    limit: Limit = None,
 ) -> None:
     """List the secrets."""
     here = session(context)
@@ -182,7 +182,7 @@ def list_(
         limit=limit,
         SearchSecretName=search,
         State=None if state is None else _STATES[state],
-        TagFilters=[{"TagKey": t["TagKey"], "TagValue": [t["TagValue"]]} for t in tags(tag) or ()] or None,
+        TagFilters=tag_filters(tag),
     )
     here.show_all(found, _COLUMNS)
 
@@ -210,7 +210,7 @@ def delete(
     version: Annotated[
         str | None, typer.Option(metavar="ID", help="Only this version, at once and for ever.")
     ] = None,
-    yes: _Yes = False,
+    yes: Yes = False,
 ) -> None:
     """Delete a disabled secret after some days, or one of its versions."""
     here = session(context)
@@ -230,7 +230,8 @@ def restore(context: typer.Context, name: _Name) -> None:
     here.show(here.call("ssm", "RestoreSecret", SecretName=name))
 
 
-def _read(here: Session, name: str, version: str) -> Secret:
+def read(here: Session, name: str, version: str = "SSM_Current") -> Secret:
+    """A version of a secret with its value."""
     from keystead.secrets import SecretCache
 
     return SecretCache(here.api(), here.region).get(name, version=version)
@@ -257,33 +258,36 @@ def _value(raw: bytes, *, binary: bool) -> dict[str, str]:
     return {"SecretBinary": base64.b64encode(raw).decode()} if text is None else {"SecretString": text}
 
 
-def _members(secret: Secret) -> dict[str, Any]:
+def members(secret: Secret) -> dict[str, Any]:
+    """The members of a secret; Failure where it is not a JSON object."""
     from keystead.api import parsed_json
 
-    members = parsed_json(secret.bytes)
-    if not isinstance(members, dict):
-        raise Failure("--field: the secret is not a JSON object.", Exit.USAGE)
-    return members
+    found = parsed_json(secret.bytes)
+    if not isinstance(found, dict):
+        raise Failure(f"The secret {secret.name!r} is not a JSON object.", Exit.USAGE)
+    return found
 
 
-def _member(secret: Secret, name: str) -> Any:
-    members = _members(secret)
-    if name not in members:
-        raise Failure(f"The secret has no member {name!r}.", Exit.NOT_FOUND)
-    return members[name]
+def member(secret: Secret, name: str) -> str:
+    """One member of a secret, as text; Failure where there is none."""
+    found = members(secret)
+    if name not in found:
+        raise Failure(f"The secret {secret.name!r} has no member {name!r}.", Exit.NOT_FOUND)
+    return text_of(found[name])
+
+
+def text_of(value: Any) -> str:
+    """A member as text: a string as it is, anything else in JSON."""
+    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, separators=(",", ":"))
 
 
 def _with_member(secret: Secret, name: str, raw: bytes) -> bytes:
-    members = _members(secret)
+    changed = members(secret)
     try:
-        members[name] = raw.decode()
+        changed[name] = raw.decode()
     except UnicodeDecodeError:
         raise Failure("--field: a member of a JSON object is text.", Exit.USAGE) from None
-    return json.dumps(members, ensure_ascii=False).encode()
-
-
-def _text(member: Any) -> str:
-    return member if isinstance(member, str) else json.dumps(member, ensure_ascii=False)
+    return json.dumps(changed, ensure_ascii=False).encode()
 
 
 def _new_version_id() -> str:

@@ -196,16 +196,6 @@ def session(context: typer.Context) -> Session:
     return found
 
 
-def tags(pairs: Sequence[str] | None) -> list[dict[str, str]] | None:
-    """Tags of the API from KEY=VALUE; None where there are none."""
-    if not pairs:
-        return None
-    read = [pair.partition("=") for pair in pairs]
-    if not all(key and equals for key, equals, _ in read):
-        raise Failure("A tag is KEY=VALUE.", Exit.USAGE)
-    return [{"TagKey": key, "TagValue": value} for key, _, value in read]
-
-
 def is_interactive() -> bool:
     """Whether there is somebody to ask."""
     return sys.stdin.isatty() and sys.stderr.isatty()

@@ -10,6 +10,7 @@ import typer
 
 from keystead.cli import files, output
 from keystead.cli.exits import Exit, Failure
+from keystead.cli.options import Yes
 from keystead.cli.session import Session, session
 
 app = typer.Typer(help="Users and their access keys.", no_args_is_help=True)
@@ -22,7 +23,6 @@ _KEY_COLUMNS: Final = ("AccessKeyId", "Status", "CreateTime", "Description")
 _Name = Annotated[str, typer.Argument(metavar="NAME", show_default=False)]
 _Whose = Annotated[str, typer.Option("--user", metavar="NAME", help="Whose key; default: your own.")]
 _KeyId = Annotated[str, typer.Argument(metavar="SECRETID", show_default=False)]
-_Yes = Annotated[bool, typer.Option("--yes", help="Do not ask.")]
 _Show = Annotated[bool, typer.Option("--show", help="Show the SecretKey, which is never shown again.")]
 _File = Annotated[
     Path | None,
@@ -90,7 +90,7 @@ def delete(
     context: typer.Context,
     name: _Name,
     force: Annotated[bool, typer.Option("--force", help="Even if it has access keys.")] = False,
-    yes: _Yes = False,
+    yes: Yes = False,
 ) -> None:
     """Delete a user. Its keys stop working at once."""
     here = session(context)
@@ -136,7 +136,7 @@ def disable(context: typer.Context, key: _KeyId, user: _Whose = "") -> None:
 
 
 @keys.command("delete")
-def delete_key(context: typer.Context, key: _KeyId, user: _Whose = "", yes: _Yes = False) -> None:
+def delete_key(context: typer.Context, key: _KeyId, user: _Whose = "", yes: Yes = False) -> None:
     """Delete a key for ever."""
     here = session(context)
     here.confirm(f"Delete the access key {key!r}?", yes=yes)

@@ -1,9 +1,7 @@
 """Data keys that serve for more than one message, within limits."""
 
-import os
 import threading
 import time
-import weakref
 from collections import OrderedDict
 from collections.abc import Callable, Hashable, Iterator
 from contextlib import contextmanager
@@ -12,6 +10,7 @@ from typing import Final, TypeVar
 
 from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePrivateKey
 
+from keystead._fork import reset_in_child
 from keystead.encryption.suites import MessageKeys
 
 _MAX_MESSAGES: Final = 1 << 32
@@ -94,7 +93,7 @@ class DataKeyCache:
         self._decrypting: OrderedDict[_Place, tuple[Opened, float]] = OrderedDict()
         self._clearings = 0
         self._reset()
-        _caches.add(self)
+        reset_in_child(self)
 
     def material(self, context: bytes, length: int, make: Callable[[], Material]) -> Material:
         """What to encrypt a message of `length` bytes with. Its use is counted before it is handed out."""
@@ -186,16 +185,3 @@ class DataKeyCache:
     def _reset(self) -> None:
         self._lock = threading.Lock()
         self._going: dict[Hashable, threading.Event] = {}
-
-
-_caches: weakref.WeakSet[DataKeyCache] = weakref.WeakSet()
-
-
-def _after_fork() -> None:
-    # A lock may have been held, and KMS be asked, in threads that the child does not have.
-    for cache in list(_caches):
-        cache._reset()  # noqa: SLF001 - of this module
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_after_fork)

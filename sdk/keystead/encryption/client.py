@@ -127,7 +127,7 @@ class Client:
         if len(plaintext) < self._frame_bytes and material.signing_key is None:
             return b"".join((*header, *frames.seal_only(cipher, plaintext)))
         message = io.BytesIO()
-        frames.copy(self._message(material, header, cipher, io.BytesIO(plaintext).read), message.write)
+        frames.copy(self._message(material, header, cipher, io.BytesIO(plaintext).read), message)
         return message.getvalue()
 
     def decrypt(self, message: bytes, context: Mapping[str, str] | None = None) -> Decrypted:
@@ -157,8 +157,7 @@ class Client:
         The stream gets a data key of its own, unless there is a cache and `length` says how many bytes it has at most:
         then ValueError is raised, and the message stays without an end, if there are more.
         """
-        write = sink.write if isinstance(sink, io.IOBase) else lambda piece: sink.write(bytes(piece))
-        return frames.copy(self._encrypted(_reader(source), context, length), write)
+        return frames.copy(self.pieces(source, context, length=length), sink)
 
     def decrypt_stream(
         self, source: Source, sink: Sink, context: Mapping[str, str] | None = None
@@ -168,9 +167,9 @@ class Client:
         What was written is authentic but may lack its end, or its signature, until this returns: if it raises, throw it
         away. A message of one frame is written only after everything was checked. Nothing may follow the message.
         """
-        read = _reader(source)
+        read = frames.reader(source)
         begun = self._begun(exactly(read), context)
-        self._rest(read, lambda piece: frames.copy((piece,), sink.write), *begun)
+        self._rest(read, lambda piece: frames.copy((piece,), sink), *begun)
         return begun[2]
 
     def pieces(
@@ -180,12 +179,17 @@ class Client:
 
         A frame is sealed when it is asked for, and there until the next one is. The source is read no further than that.
         """
-        return self._encrypted(_reader(source), context, length)
+        material = self._material(context, length)
+        header, cipher = self._begin(material)
+        read = frames.reader(source)
+        if length is not None and self._cache is not None:
+            read = _at_most(length, read)
+        return self._message(material, header, cipher, read)
 
     def reader(self, source: Seekable, context: Mapping[str, str] | None = None) -> MessageReader:
         """A file object that opens the message in `source`, which can be sought, at any position; see `MessageReader`."""
         source.seek(0)
-        begun = self._begun(exactly(_reader(source)), context)
+        begun = self._begun(exactly(frames.reader(source)), context)
         return MessageReader(source, *begun)
 
     def writer(self, sink: Sink, context: Mapping[str, str] | None = None) -> MessageWriter:
@@ -224,7 +228,7 @@ class Client:
 
     def heal_stream(self, source: Source, sink: Sink) -> int:
         """As `heal`; how many EDKs were added."""
-        read = _reader(source)
+        read = frames.reader(source)
         header = read_header(exactly(read))
         missing = self._missing(header)
         added = 0
@@ -232,8 +236,8 @@ class Client:
             header, added = self._healed(header, missing)
         else:
             self._opened(header)
-        frames.copy((header.encode(),), sink.write)
-        frames.copy(iter(lambda: read(FRAME_BYTES), b""), sink.write)
+        frames.copy((header.encode(),), sink)
+        frames.copy(iter(lambda: read(FRAME_BYTES), b""), sink)
         return added
 
     def heal_file(self, path: Place) -> int:
@@ -261,15 +265,6 @@ class Client:
         """Drop all cached data keys."""
         if self._cache is not None:
             self._cache.clear()
-
-    def _encrypted(
-        self, read: Callable[[int], bytes], context: Mapping[str, str] | None, length: int | None
-    ) -> Iterator[bytes | memoryview]:
-        material = self._material(context, length)
-        header, cipher = self._begin(material)
-        if length is not None and self._cache is not None:
-            read = _at_most(length, read)
-        return self._message(material, header, cipher, read)
 
     def _message(
         self,
@@ -472,29 +467,6 @@ def _checked(header: Header, opened: Opened) -> FrameCipher:
 
 def _version(file: os.stat_result) -> tuple[int, ...]:
     return file.st_dev, file.st_ino, file.st_size, file.st_mtime_ns
-
-
-def _reader(source: Source) -> Callable[[int], bytes]:
-    """`read` that gives less than it is asked for only at the end."""
-
-    def read(size: int) -> bytes:
-        piece = some(size)
-        if len(piece) == size or not piece:
-            return piece
-        pieces = [piece]
-        left = size - len(piece)
-        while left and (more := some(left)):
-            pieces.append(more)
-            left -= len(more)
-        return b"".join(pieces)
-
-    def some(size: int) -> bytes:
-        piece = source.read(size)
-        if piece is None:  # what came so far would pass for everything
-            raise BlockingIOError("The source has nothing yet: use one that blocks.")
-        return piece
-
-    return read
 
 
 def _at_most(length: int, read: Callable[[int], bytes]) -> Callable[[int], bytes]:

@@ -15,7 +15,7 @@ from cryptography.hazmat.primitives import hashes
 
 from keystead.encryption import frames, signature
 from keystead.encryption.errors import Damaged
-from keystead.encryption.format import Header
+from keystead.encryption.format import Header, exactly
 from keystead.encryption.suites import FrameCipher
 
 if TYPE_CHECKING:
@@ -67,7 +67,7 @@ class MessageReader(io.RawIOBase):
         super().__init__()
         self.context: Final = context
         """The encryption context, authentic."""
-        self._source = source
+        self._source, self._read = source, exactly(frames.reader(source))
         self._suite = header.suite
         self._frame_bytes = header.frame_bytes
         self._step = frames.size_of(header.suite, header.frame_bytes)
@@ -153,15 +153,6 @@ class MessageReader(io.RawIOBase):
         self._source.seek(self._begin + number * self._step)
         return self._read(self._last_bytes if number == self._last else self._step)
 
-    def _read(self, size: int) -> bytes:
-        pieces = []
-        while size and (piece := self._source.read(size)):
-            pieces.append(piece)
-            size -= len(piece)
-        if size:
-            raise Damaged
-        return b"".join(pieces)
-
     def _verify(self, header: Header, public_key: str) -> None:
         """Check the signature. The frames are remembered, because who can decrypt could change the source afterwards."""
         digest = hashes.Hash(hashes.SHA256())
@@ -192,8 +183,7 @@ class MessageWriter(io.BufferedIOBase):
         super().__init__()
         self._waiting = _Waiting()
         self._frame_bytes = frame_bytes
-        # What a frame is in is used again for the next one, which a sink of the caller's own may not expect.
-        self._write = sink.write if isinstance(sink, io.IOBase) else lambda piece: sink.write(bytes(piece))
+        self._sink = sink
         self._written = 0
         self._pieces = pieces(self._waiting)
         self._put(islice(self._pieces, 1))
@@ -229,7 +219,7 @@ class MessageWriter(io.BufferedIOBase):
 
     def _put(self, pieces: Iterable[bytes | memoryview]) -> None:
         try:
-            frames.copy(pieces, self._write)
+            frames.copy(pieces, self._sink)
         except BaseException:
             self.close()  # a part of a frame may be in the sink: nothing may follow it
             raise

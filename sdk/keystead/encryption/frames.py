@@ -9,13 +9,16 @@ number in 8 bytes and the word: a frame that is moved, repeated, cut, or marked 
 import io
 from collections.abc import Callable, Iterable, Iterator
 from itertools import count
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from cryptography.exceptions import InvalidTag
 
 from keystead.encryption.errors import Damaged
 from keystead.encryption.format import MAX_FRAMES, Reader
 from keystead.encryption.suites import FrameCipher, Suite
+
+if TYPE_CHECKING:
+    from keystead.encryption.client import Sink, Source
 
 _LAST: Final = 1 << 31
 _WORD_BYTES: Final = 4
@@ -115,18 +118,43 @@ def _opened(cipher: FrameCipher, number: int, word: bytes, sealed: bytes, length
     return plaintext
 
 
-def copy(pieces: Iterable[bytes | memoryview], write: Callable[[Any], object]) -> int:
+def reader(source: "Source") -> Reader:
+    """`read` that gives less than it is asked for only at the end. Raises BlockingIOError for None, nothing yet."""
+
+    def read(size: int) -> bytes:
+        piece = some(size)
+        if len(piece) == size or not piece:
+            return piece
+        pieces = [piece]
+        left = size - len(piece)
+        while left and (more := some(left)):
+            pieces.append(more)
+            left -= len(more)
+        return b"".join(pieces)
+
+    def some(size: int) -> bytes:
+        piece = source.read(size)
+        if piece is None:  # what came so far would pass for everything
+            raise BlockingIOError("The source has nothing yet: use one that blocks.")
+        return piece
+
+    return read
+
+
+def copy(pieces: Iterable[bytes | memoryview], sink: "Sink") -> int:
     """Write all pieces; how many bytes they had. A sink without a buffer may take less than it is given.
 
     Raises BlockingIOError where it takes nothing: a file that does not block says so by 0 or, of Python's raw ones, by None.
     """
-    is_raw = isinstance(getattr(write, "__self__", None), io.RawIOBase)
+    is_file, is_raw = isinstance(sink, io.IOBase), isinstance(sink, io.RawIOBase)
     total = 0
     for piece in pieces:
         total += len(piece)
-        while piece:
-            taken = write(piece)
+        # What a frame is in is used again for the next one, which a sink of the caller's own may not expect.
+        left: Any = piece if is_file else bytes(piece)
+        while left:
+            taken = sink.write(left)
             if taken == 0 or (taken is None and is_raw):
                 raise BlockingIOError("The sink takes nothing now: use one that blocks.")
-            piece = piece[taken:] if isinstance(taken, int) else b""  # noqa: PLW2901 - what is left of it
+            left = left[taken:] if isinstance(taken, int) else b""
     return total

@@ -153,14 +153,9 @@ def open_encrypted(
     if mode.startswith("w"):
         writer = EncryptedWriter(path, client, context)
         return writer if mode == "wb" else _EncryptedText(writer, encoding, errors, newline)
-    with ExitStack() as opened:
-        file = opened.enter_context(Path(path).open("rb"))
+    with ExitStack() as failed:
+        file = failed.enter_context(Path(path).open("rb"))
         reader = io.BufferedReader(client.reader(file, context))
-        opened.pop_all()
-    if mode == "rb":
-        return reader
-    try:
-        return io.TextIOWrapper(reader, encoding, errors, newline)
-    except BaseException:
-        reader.close()
-        raise
+        opened = reader if mode == "rb" else io.TextIOWrapper(reader, encoding, errors, newline)
+        failed.pop_all()
+    return opened

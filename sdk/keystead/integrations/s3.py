@@ -193,7 +193,7 @@ class EncryptedS3:
         _, reader = self._open(Bucket, Key, dict(ExtraArgs or {}))
         with reader:
             while piece := reader.read(FRAME_BYTES):
-                frames.copy((piece,), Fileobj.write)
+                frames.copy((piece,), Fileobj)
                 if Callback is not None:
                     Callback(len(piece))
 

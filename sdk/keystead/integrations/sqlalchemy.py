@@ -39,6 +39,7 @@ from sqlalchemy.exc import DontWrapMixin, InvalidRequestError
 from sqlalchemy.sql import operators
 from sqlalchemy.types import TypeDecorator, TypeEngine
 
+from keystead.credentials import CredentialError
 from keystead.encryption.client import Client
 from keystead.encryption.errors import EncryptionError
 
@@ -56,9 +57,9 @@ Kind = type[TypeEngine[Any]] | TypeEngine[Any]
 
 
 class ColumnError(EncryptionError, DontWrapMixin):
-    """A value could not be encrypted or decrypted; `__cause__` is the error of the client, if it is one.
+    """A value could not be encrypted or decrypted; `__cause__` is the EncryptionError or CredentialError, if it is one.
 
-    SQLAlchemy does not wrap it: what it raises instead has the statement's parameters in its message, here still in plain.
+    SQLAlchemy does not wrap it. Any other error it does, with the statement's parameters in the message, here still in plain.
     """
 
 
@@ -85,26 +86,20 @@ class _Codec:
     def seal(self, value: Any, **more: str) -> bytes | None:
         if value is None:
             return None
-        cause: EncryptionError | None = None
         try:
             return self._client.encrypt(self._encode(value), self._context | more)
-        except EncryptionError as error:
-            cause = error
-        except (TypeError, ValueError, RecursionError):
-            pass  # its text may have a part of the value
-        raise ColumnError(f"A value of {self._name} cannot be encrypted{_because(cause)}.") from cause
+        except Exception as error:  # noqa: BLE001 - see ColumnError
+            failure = _failure(f"A value of {self._name} cannot be encrypted", error)
+        raise failure
 
     def open(self, message: Any, **more: str) -> Any:
         if message is None:
             return None
-        cause: EncryptionError | None = None
         try:
             return self._decode(self._client.decrypt(_bytes(message), self._context | more).plaintext)
-        except EncryptionError as error:
-            cause = error
-        except (TypeError, ValueError, RecursionError):
-            pass
-        raise ColumnError(f"A value of {self._name} cannot be decrypted{_because(cause)}.") from cause
+        except Exception as error:  # noqa: BLE001 - see ColumnError
+            failure = _failure(f"A value of {self._name} cannot be decrypted", error)
+        raise failure
 
 
 class _NullOnly(TypeDecorator.Comparator[Any]):
@@ -276,16 +271,14 @@ class BlindIndex(TypeDecorator[Any]):
         """The hash of the text."""
         if value is None:
             return None
-        cause: EncryptionError | None = None
-        # A hash that was read and written again would be hashed twice, so nothing but text is taken.
-        if isinstance(value, str):
-            try:
-                return self.key.digest(self.name, self.normalize(value) if self.normalize else value)
-            except EncryptionError as error:
-                cause = error
-            except (TypeError, ValueError):
-                pass
-        raise ColumnError(f"A blind index of {self.name} cannot be made{_because(cause)}.") from cause
+        if not isinstance(value, str):
+            # A hash that was read and written again would be hashed twice.
+            raise ColumnError(f"A blind index of {self.name} is made of text only.")
+        try:
+            return self.key.digest(self.name, self.normalize(value) if self.normalize else value)
+        except Exception as error:  # noqa: BLE001 - see ColumnError
+            failure = _failure(f"A blind index of {self.name} cannot be made", error)
+        raise failure
 
     def __repr__(self) -> str:
         return f"BlindIndex({self.name!r})"
@@ -326,7 +319,7 @@ def encrypt_existing(engine: Engine, plain: Column[Any], *targets: Column[Any], 
     table, keys = _table_of(plain)
     empty = and_(targets[0].is_(None), plain.is_not(None))
     written = 0
-    for rows in _batches(engine, keys, (plain,), empty, batch):
+    for rows in _batches(engine, keys, plain, empty, batch):
         with engine.begin() as connection:
             for *key, value in rows:
                 change = update(table).where(_is(keys, key), empty).values(dict.fromkeys(targets, value))
@@ -339,7 +332,7 @@ def _rewrite(engine: Engine, column: Column[Any], batch: int, change: Callable[[
     table, keys = _table_of(column)
     raw = type_coerce(column, LargeBinary)
     written = 0
-    for rows in _batches(engine, keys, (raw,), raw.is_not(None), batch):
+    for rows in _batches(engine, keys, raw, raw.is_not(None), batch):
         changed = [(key, bytes(old), change(bytes(old))) for *key, old in rows]
         with engine.begin() as connection:
             for key, old, new in changed:
@@ -351,9 +344,9 @@ def _rewrite(engine: Engine, column: Column[Any], batch: int, change: Callable[[
 
 
 def _batches(
-    engine: Engine, keys: list[Column[Any]], columns: tuple[Any, ...], condition: Any, batch: int
+    engine: Engine, keys: list[Column[Any]], column: Any, condition: Any, batch: int
 ) -> Iterable[list[tuple[Any, ...]]]:
-    query = select(*keys, *columns).where(condition).order_by(*keys).limit(batch)
+    query = select(*keys, column).where(condition).order_by(*keys).limit(batch)
     after = query
     while True:
         with engine.connect() as connection:
@@ -376,8 +369,11 @@ def _is(keys: list[Column[Any]], values: Iterable[Any]) -> Any:
     return and_(*(key == value for key, value in zip(keys, values, strict=True)))
 
 
-def _because(cause: EncryptionError | None) -> str:
-    return f" ({type(cause).__name__})" if cause is not None else ": it is not of the column's type"
+def _failure(what: str, error: Exception) -> ColumnError:
+    """What to raise, where `error` is not being handled any more: others than these may have a part of the value."""
+    failure = ColumnError(f"{what} ({type(error).__name__}).")
+    failure.__cause__ = error if isinstance(error, EncryptionError | CredentialError) else None
+    return failure
 
 
 def _bytes(value: Any) -> bytes:

@@ -1,26 +1,14 @@
 """Fixtures: a whole Keystead on loopback, and the command line that speaks to it."""
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from ..client.servers import FaultyServer, KeysteadServer
+from ..client.conftest import faulty, keystead
+from ..client.servers import KeysteadServer
 from .terminal import CommandLine
 
-
-@pytest.fixture
-def keystead() -> Iterator[KeysteadServer]:
-    server = KeysteadServer()
-    yield server
-    server.close()
-
-
-@pytest.fixture
-def faulty() -> Iterator[FaultyServer]:
-    server = FaultyServer()
-    yield server
-    server.close()
+__all__ = ["faulty", "keystead", "line"]
 
 
 @pytest.fixture

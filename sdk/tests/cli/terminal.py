@@ -48,7 +48,6 @@ class CommandLine:
             "KEYSTEAD_ENDPOINT": endpoint,
             "KEYSTEAD_HOME": str(home / ".keystead"),
             "KEYSTEAD_KEY": None,
-            "KEYSTEAD_OUTPUT": None,
             "KEYSTEAD_PROFILE": None,
             "KEYSTEAD_REGION": "ap-guangzhou",
             "TCCLI_PROFILE": None,

@@ -86,6 +86,10 @@ def test_secret_values_are_refused_as_arguments(line: CommandLine, keystead: Key
     assert ran.code == Exit.USAGE
     assert VALUE not in ran.err
     assert keystead.calls["CreateSecret"] == 0
+    token = line("api", "sts", "AssumeRoleWithWebIdentity", "--WebIdentityToken", VALUE)
+    assert token.code == Exit.USAGE
+    assert VALUE not in token.err
+    assert keystead.calls["AssumeRoleWithWebIdentity"] == 0
 
 
 def test_a_dry_run_checks_and_does_nothing(line: CommandLine, keystead: KeysteadServer) -> None:

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import select
 import subprocess
 import time
@@ -145,6 +146,12 @@ def test_following_ends_where_it_is_not_allowed(line: CommandLine, keystead: Key
     assert line("audit", "tail", "-f").code == Exit.DENIED
 
 
+@pytest.mark.parametrize("every", ["nan", "inf", "0", "1000000"])
+def test_a_pause_that_is_none_is_refused(line: CommandLine, keystead: KeysteadServer, every: str) -> None:
+    assert line("audit", "tail", "-f", "--every", every).code == Exit.USAGE
+    assert keystead.calls["DescribeEvents"] == 0
+
+
 # verify
 
 
@@ -200,6 +207,17 @@ def test_an_export_that_was_changed_ends_with_a_code_of_its_own(
     Path(export).write_bytes(b"".join(good.splitlines(keepends=True)[:5]))
     assert auditor("audit", "verify", export, "--key", key).code == Exit.OK  # a whole window is gone
     assert auditor("audit", "verify", export, "--key", key, "--anchor", anchor).code == Exit.DAMAGED
+
+
+def test_a_time_that_no_calendar_has_is_told_with_the_rest(
+    auditor: CommandLine, files: tuple[str, str, str]
+) -> None:
+    export, key, _ = files
+    far = re.sub(rb'"end":[0-9]+', b'"end":%d' % (1 << 62), Path(export).read_bytes())
+    Path(export).write_bytes(far)
+    ran = auditor("audit", "verify", export, "--key", key)
+    assert ran.code == Exit.DAMAGED
+    assert json.loads(ran.out)["To"] == str(1 << 62)
 
 
 def test_files_that_are_not_what_they_should_be(auditor: CommandLine, files: tuple[str, str, str]) -> None:

@@ -196,7 +196,6 @@ def test_a_damaged_file_leaves_nothing(line: CommandLine, place: Path) -> None:
         for damaged in (bytes(flipped), sealed[:position], sealed + b"x"):
             ran = line("decrypt", "--to", str(target), stdin=damaged)
             assert ran.code in (Exit.DAMAGED, Exit.NOT_FOUND, Exit.REFUSED)
-            assert ran.code != 0
             assert names(place) == ["a.txt"]
 
 

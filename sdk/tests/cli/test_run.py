@@ -100,9 +100,11 @@ def test_nothing_runs_when_the_service_is_away_or_refuses(
     who = keystead.installation.add_user("alice")
     root = dict(line.environment)
     line.environment |= {"TENCENTCLOUD_SECRET_ID": who.secret_id, "TENCENTCLOUD_SECRET_KEY": who.secret_key}
-    assert (run(line, "--secret", "db").code, run(line, "--secret", "db").out) == (Exit.DENIED, "")
+    ran = run(line, "--secret", "db")
+    assert (ran.code, ran.out) == (Exit.DENIED, "")
     line.environment = {**root, "KEYSTEAD_ENDPOINT": "http://127.0.0.1:1"}
-    assert (run(line, "--secret", "db").code, run(line, "--secret", "db").out) == (Exit.UNREACHABLE, "")
+    ran = run(line, "--secret", "db")
+    assert (ran.code, ran.out) == (Exit.UNREACHABLE, "")
 
 
 STEERING = """
@@ -136,8 +138,9 @@ def test_a_writer_of_secrets_does_not_choose_what_runs(line: CommandLine, keyste
 def test_values_that_no_variable_takes(line: CommandLine, keystead: KeysteadServer) -> None:
     keystead.ssm("CreateSecret", SecretName="binary", VersionId="v1", SecretBinary="/w==")
     keystead.ssm("CreateSecret", SecretName="zero", VersionId="v1", SecretBinary="YQBi")
-    for name in ("binary", "zero"):
-        ran = run(line, "--secret", name)
+    keystead.ssm("CreateSecret", SecretName="half", VersionId="v1", SecretString='{"a": "\\ud800"}')
+    for named in (("--secret", "binary"), ("--secret", "zero"), ("--fields", "half")):
+        ran = run(line, *named)
         assert (ran.code, ran.out) == (Exit.REFUSED, "")
 
 

@@ -4,9 +4,15 @@ It asks for them in clear and checks them by scram-sha-256 itself: the driver ta
 """
 
 import os
+import secrets
 import shutil
 import subprocess
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+
+import pytest
 
 USER = "postgres"  # initdb refuses root
 
@@ -16,6 +22,25 @@ def programs() -> Path | None:
     places = [Path(p).parent for p in [shutil.which("pg_ctl")] if p]
     places += sorted(Path("/usr/lib/postgresql").glob("*/bin"), reverse=True)
     return next((p for p in places if all((p / n).exists() for n in ("initdb", "pg_ctl"))), None)
+
+
+@contextmanager
+def running() -> Iterator[tuple["PostgreSQL", str]]:
+    """One in a folder that goes with it, and the password of `admin`; skips where there are no programs."""
+    found = programs()
+    if found is None:
+        pytest.skip("PostgreSQL is not installed (Debian: postgresql)")
+    # Not below tmp_path, which other users may not enter.
+    folder = Path(tempfile.mkdtemp(prefix="keystead-postgresql-"))
+    password = secrets.token_hex(16)
+    try:
+        server = PostgreSQL(found, folder, password)
+        try:
+            yield server, password
+        finally:
+            server.stop()
+    finally:
+        shutil.rmtree(folder)
 
 
 class PostgreSQL:

@@ -2,13 +2,10 @@
 
 import json
 import secrets
-import shutil
-import tempfile
 import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
-from pathlib import Path
 
 import pytest
 from tests.installation import SM
@@ -16,7 +13,7 @@ from tests.installation import SM
 from keystead.api import Api
 from keystead.secrets import Credentials, SecretCache
 
-from .postgresql import PostgreSQL, programs
+from .postgresql import PostgreSQL, running
 from .servers import KeysteadServer
 
 pg8000 = pytest.importorskip("pg8000.native", reason="pg8000 is not installed (PyPI)")
@@ -29,20 +26,8 @@ REFUSED = "28P01"
 
 @pytest.fixture(scope="module")
 def database() -> Iterator[tuple[PostgreSQL, str]]:
-    found = programs()
-    if found is None:
-        pytest.skip("PostgreSQL is not installed (Debian: postgresql)")
-    # Not below tmp_path, which other users may not enter.
-    folder = Path(tempfile.mkdtemp(prefix="keystead-postgresql-"))
-    password = secrets.token_urlsafe(16)
-    try:
-        server = PostgreSQL(found, folder, password)
-        try:
-            yield server, password
-        finally:
-            server.stop()
-    finally:
-        shutil.rmtree(folder)
+    with running() as made:
+        yield made
 
 
 def is_refused(error: BaseException | None) -> bool:

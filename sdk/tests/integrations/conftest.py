@@ -1,15 +1,12 @@
 """Fixtures: object storage and databases."""
 
-import secrets
-import shutil
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from sqlalchemy import Engine, MetaData, create_engine
 
-from ..client.postgresql import PostgreSQL, programs
+from ..client.postgresql import running
 from .storage import Storage
 
 
@@ -23,20 +20,8 @@ def storage() -> Iterator[Storage]:
 @pytest.fixture(scope="session")
 def postgresql() -> Iterator[str]:
     """The URL of a database of its own."""
-    found = programs()
-    if found is None:
-        pytest.skip("PostgreSQL is not installed (Debian: postgresql)")
-    # Not below tmp_path, which other users may not enter.
-    folder = Path(tempfile.mkdtemp(prefix="keystead-postgresql-"))
-    password = secrets.token_hex(16)
-    try:
-        server = PostgreSQL(found, folder, password)
-        try:
-            yield f"postgresql+pg8000://admin:{password}@/postgres?unix_sock={server.socket}"
-        finally:
-            server.stop()
-    finally:
-        shutil.rmtree(folder)
+    with running() as (server, password):
+        yield f"postgresql+pg8000://admin:{password}@/postgres?unix_sock={server.socket}"
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])

@@ -40,6 +40,7 @@ from sqlalchemy.ext.asyncio import AsyncSession, create_async_engine
 from sqlalchemy.ext.mutable import MutableDict
 from sqlalchemy.orm import DeclarativeBase, Mapped, Session, mapped_column
 
+from keystead.credentials import CredentialError
 from keystead.encryption import CacheLimits, Client, Damaged, KeysUnavailable, WrongContext
 from keystead.integrations.sqlalchemy import (
     BlindIndex,
@@ -226,6 +227,15 @@ def test_statements_in_the_cache_keep_their_columns(engine: Engine) -> None:
             assert one.decrypt(bytes(message)).context == {"column": name, **context}
 
 
+class WithoutCredentials(MemoryKms):
+    def generate_data_key(self, *_: Any) -> Any:
+        raise CredentialError("The session has ended.")
+
+
+def typo(value: str) -> str:
+    return value.fold()  # type: ignore[attr-defined,no-any-return]
+
+
 def test_nothing_in_plain_leaves_in_errors_or_logs(tables: Engine, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.DEBUG, "sqlalchemy.engine")
     logged = create_engine(tables.url)  # it asks for the level once
@@ -234,8 +244,12 @@ def test_nothing_in_plain_leaves_in_errors_or_logs(tables: Engine, caplog: pytes
     down = table_of(Encrypted(Client(kms, PRIMARY), "t.value"))
     takes_json = table_of(Encrypted(CLIENT, "t.value", JSON))
     indexed = table_of(BlindIndex(BlindIndexKey(Client(kms, PRIMARY), b"x"), "t.value"))
+    nobody = table_of(Encrypted(Client(WithoutCredentials(), PRIMARY), "t.value"))
+    misspelt = table_of(BlindIndex(INDEX_KEY, "t.value", typo))
     texts = []
     for table, value, error in (
+        (nobody, SECRET, ColumnError),
+        (misspelt, SECRET, ColumnError),
         (down, SECRET, ColumnError),
         (indexed, SECRET, ColumnError),
         (takes_json, {SECRET}, ColumnError),
@@ -255,7 +269,7 @@ def test_nothing_in_plain_leaves_in_errors_or_logs(tables: Engine, caplog: pytes
             texts.append(f"{failure!r} {failure} {vars(failure) if failure else ''}")
             failure = failure and (failure.__cause__ or failure.__context__)
     logged.dispose()
-    assert len(texts) == 18
+    assert len(texts) == 24
     assert "INSERT INTO customers" in caplog.text
     assert "4000" not in "".join(texts) + caplog.text + repr(Customer.__table__)
 
@@ -344,7 +358,7 @@ def test_a_number_in_place_of_a_message_is_not_its_length() -> None:
     with engine.begin() as connection:
         table.create(connection)
         connection.execute(text("INSERT INTO t VALUES (1125899906842624)"))
-        with pytest.raises(ColumnError, match="type"):
+        with pytest.raises(ColumnError, match="TypeError"):
             connection.execute(select(table.c.card)).all()
 
 
