@@ -104,6 +104,8 @@ def _ministack(folder: Path) -> Iterator[str]:
                 urllib.request.urlopen(request, timeout=60).close()  # noqa: S310 - loopback
                 break
             time.sleep(0.1)
+        else:
+            sys.exit((folder / "ministack.log").read_text() or "ministack did not start")
         yield request.full_url
     finally:
         process.kill()

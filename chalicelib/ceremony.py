@@ -91,9 +91,11 @@ class Ceremony:
         """
         hsm, table = self._service.hsm(domain), self._service.table(domain)
         key: BackupKey | None = None
+        # Before the leases, which last two minutes, and not in `keep`, which the HSM waits for: this reads the whole table.
+        named = max(self._named(domain), default=0)
 
         def keep(new: NewGeneration) -> None:
-            if max(self._named(domain), default=0) >= new.number:
+            if named >= new.number:
                 # A number that was in use: its backup, which nothing else can replace, would be written over.
                 raise Refused(
                     f"The table of {domain} has keys of a domain key that the HSM lacks: restore it from its backup."

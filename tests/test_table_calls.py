@@ -54,6 +54,7 @@ class Warm(Inspected):
         self.world = scenarios.build(self)
         self.user = self.add_user("reader")
         permissions.allow(self, self.user, permissions.statement())
+        self.nobody = self.add_user("nobody")
         for region in self.settings.regions:
             self.service.table(region)
         self.images = {name: table.snapshot() for name, table in self.tables.items()}
@@ -65,10 +66,14 @@ class Warm(Inspected):
         """As if nobody had called for longer than KEYSTEAD_CREDENTIAL_CACHE_SECONDS."""
         self.gateway = Gateway(self.service)
 
-    def count(self, scenario: Scenario, who: Bootstrap | None = None) -> Counts:
-        """What the call costs now, on the world as it was built."""
+    def restore(self) -> None:
+        """Put the tables back to the world as it was built."""
         for name, table in self.tables.items():
             table.restore(self.images[name])
+
+    def count(self, scenario: Scenario, who: Bootstrap | None = None) -> Counts:
+        """What the call costs now, on the world as it was built."""
+        self.restore()
         parameters = scenario.parameters(self.world)
         request = self.world.request(scenario.service, scenario.action, parameters, who=who)
         self.calls.clear()
@@ -144,14 +149,30 @@ def test_the_event_of_such_a_call_is_five_write_units_of_dynamodb(warm: Warm, ac
     """One item of up to 1 KB, and its entries in four indexes; docs/deploy-aws.md works out what that costs."""
     (scenario,) = [s for s in SCENARIOS if s.action == action]
     warm.count_warm(scenario)
+    assert write_units(warm) == 5
+
+
+def test_a_denied_call_reads_as_much_and_writes_a_unit_more(warm: Warm) -> None:
+    (scenario,) = [s for s in SCENARIOS if s.action == "GetSecretValue"]
+    warm.restore()
+    request = warm.world.request("ssm", "GetSecretValue", scenario.parameters(warm.world), who=warm.nobody)
+    for _ in range(2):
+        warm.calls.clear()
+        assert code(ask(warm.gateway, request)) == "AuthFailure.UnauthorizedOperation"
+    assert [name for name, _ in warm.calls] == ["batch_get", "write"]
+    assert write_units(warm) == 6
+
+
+def write_units(warm: Warm) -> int:
+    """Of the last call's only write, an event: one for the item, and one for its entry in each index."""
     ((put,),) = [ops for name, ops in warm.calls if name == "write"]
     assert isinstance(put, Put)
     row = put.row
-    assert set(row.index) == {"user", "resource", "action"}
     assert row.due is not None
     item = {"pk": {"S": row.pk}, "sk": {"S": row.sk}, **_item(row, version=1)}
     size = sum(len(name) + len(next(iter(value.values()))) for name, value in item.items())
     assert size + 100 <= 1024, "100 bytes for longer names and addresses than those here"
+    return 1 + len(row.index) + 1
 
 
 def test_a_refusal_is_one_write(warm: Warm) -> None:

@@ -109,10 +109,11 @@ def _members(node: ast.ClassDef) -> Iterator[tuple[str, str, str]]:
     seen = set()
     for name, signature, doc, member in _names(node.body):
         seen.add(name)
-        is_property = isinstance(member, ast.FunctionDef) and any(
-            ast.unparse(each).endswith("property") for each in member.decorator_list
-        )
-        if is_property and isinstance(member, ast.FunctionDef) and member.returns is not None:
+        if (
+            isinstance(member, ast.FunctionDef)
+            and member.returns is not None
+            and any(ast.unparse(each).endswith("property") for each in member.decorator_list)
+        ):
             signature = f"{name}: {ast.unparse(member.returns)}"  # noqa: PLW2901 - a property reads like an attribute
         yield name, signature, doc
     for method in node.body:
