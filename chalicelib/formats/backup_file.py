@@ -22,7 +22,7 @@ SALT_BYTES: Final = 16
 FRAME_BYTES: Final = 1 << 20
 _OVERHEAD: Final = 41
 _COST: Final = 2**17
-"""scrypt's N (RFC 7914), with r = 8 and p = 1: 128 MiB and about half a second for each guess."""
+"""scrypt's N (RFC 7914), with r = 8 and p = 1: 128 MiB for each guess."""
 
 
 class Writer(io.RawIOBase):

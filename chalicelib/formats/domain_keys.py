@@ -32,7 +32,7 @@ class SealedBy(Enum):
     """Where the seal key comes from. The value is the file's second byte and never changes."""
 
     PASSPHRASE = 1
-    """scrypt (RFC 7914) with N = 2**15, r = 8, p = 1: 32 MiB and about 0.1 s for each guess."""
+    """scrypt (RFC 7914) with N = 2**15, r = 8, p = 1: 32 MiB for each guess."""
     RANDOM_KEY = 2
     """HKDF-SHA256 (RFC 5869): the secret has 256 random bits, nothing has to be slow."""
 
